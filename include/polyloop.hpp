@@ -1,0 +1,29 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_HPP
+#define POLYLOOP_HPP
+
+#include <polyloop/context/context.hpp>
+#include <polyloop/error.hpp>
+#include <polyloop/loop/backend.hpp>
+#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/loop/loop_group.hpp>
+#include <polyloop/loop/strand.hpp>
+#include <polyloop/loop/tcp.hpp>
+#include <polyloop/policy/default_policy.hpp>
+#include <polyloop/policy/event_loop_policy.hpp>
+#include <polyloop/policy/placement.hpp>
+#include <polyloop/policy/pool_policy.hpp>
+#include <polyloop/policy/registry.hpp>
+#include <polyloop/runner/runner.hpp>
+#include <polyloop/server/server.hpp>
+#include <polyloop/task/run_until_complete.hpp>
+#include <polyloop/task/spawn.hpp>
+#include <polyloop/task/task.hpp>
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/use_fiber.hpp>
+#include <polyloop/version.hpp>
+
+#endif

@@ -1,0 +1,138 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_CONTEXT_DETAIL_FRAME_HPP
+#define POLYLOOP_CONTEXT_DETAIL_FRAME_HPP
+
+#include <polyloop/context/context.hpp>
+#include <polyloop/fwd.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace polyloop::detail {
+
+/// Draws `count` ids at once; returns the first. Loops draw in blocks, so that a
+/// spawn touches no line that other threads write.
+POLYLOOP_DECL context::id_type draw_context_ids(context::id_type count = 1) noexcept;
+
+/// The identity that a thread, strand or fiber carries while it lives.
+///
+/// Whoever owns something on behalf of a context (a binding of a policy, say) asks to be told of
+/// the context's end.
+class context_node
+{
+  public:
+    using exit_hook = std::function<void(context::id_type)>;
+
+    explicit context_node(context_kind kind) noexcept : kind_(kind)
+    {
+    }
+
+    context_node(context_node const&) = delete;
+    context_node& operator=(context_node const&) = delete;
+
+    ~context_node()
+    {
+        if (hooks_) [[unlikely]]
+            run_exit_hooks();
+    }
+
+    context_kind kind() const noexcept
+    {
+        return kind_;
+    }
+
+    context::id_type id() const noexcept
+    {
+        return id_;
+    }
+
+    void set_id(context::id_type id) noexcept
+    {
+        id_ = id;
+    }
+
+    void set_name(std::string name)
+    {
+        name_ = std::move(name);
+    }
+
+    /// The given name, or one made of kind and id.
+    POLYLOOP_DECL std::string name() const;
+
+    /// Runs when the context ends, on whichever thread ends it. To be called in the context.
+    POLYLOOP_DECL void at_exit(exit_hook hook);
+
+    POLYLOOP_DECL void run_exit_hooks() noexcept;
+
+  private:
+    std::unique_ptr<std::vector<exit_hook>> hooks_;
+    std::string name_;
+    context::id_type id_ = 0;
+    context_kind kind_;
+};
+
+/// What the calling thread is doing: the one thread-local of the library.
+///
+/// Loops, strands and fibers push themselves into it and put back what they found;
+/// readers include none of them. Invariant: `fiber` is the fiber whose stack the
+/// thread is on (or whose coroutine it runs), `strand` the strand whose handler it is in, `loop`
+/// the running loop (S12).
+struct thread_frame
+{
+    event_loop* loop = nullptr;
+    loop_core* core = nullptr;
+    context_node* fiber = nullptr;
+    context_node* strand = nullptr;
+};
+
+/// Never inlined: a compiler may keep a thread-local's address across a suspension, and a
+/// fiber of a shared loop wakes up on another thread.
+POLYLOOP_DECL thread_frame& this_frame() noexcept;
+
+/// The node of the calling thread, made at its first use.
+POLYLOOP_DECL context_node& this_thread_node();
+
+/// The node of whoever runs now.
+POLYLOOP_DECL context_node& current_node();
+
+/// Puts the frame back as it was found, whichever way the scope is left.
+///
+/// Not for scopes in which a fiber may be suspended: it would put back another thread's frame.
+class frame_guard
+{
+  public:
+    frame_guard() noexcept : frame_(this_frame()), saved_(frame_)
+    {
+    }
+
+    frame_guard(frame_guard const&) = delete;
+    frame_guard& operator=(frame_guard const&) = delete;
+
+    ~frame_guard()
+    {
+        frame_ = saved_;
+    }
+
+    thread_frame& frame() noexcept
+    {
+        return frame_;
+    }
+
+    thread_frame const& saved() const noexcept
+    {
+        return saved_;
+    }
+
+  private:
+    thread_frame& frame_;
+    thread_frame saved_;
+};
+
+} // namespace polyloop::detail
+
+#endif

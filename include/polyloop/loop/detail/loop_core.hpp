@@ -1,0 +1,481 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
+#define POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
+
+#include <polyloop/context/detail/frame.hpp>
+#include <polyloop/error.hpp>
+#include <polyloop/loop/detail/ready_queue.hpp>
+#include <polyloop/loop/detail/timer_queue.hpp>
+#include <polyloop/loop/exception_context.hpp>
+#include <polyloop/loop/options.hpp>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace polyloop::detail {
+
+namespace asio = boost::asio;
+
+/// What a loop asks of its tasks; the scheduler of the room `task` registers itself.
+class task_registry
+{
+  public:
+    virtual ~task_registry() = default;
+
+    /// Live tasks, those on their way from other threads included. Any thread.
+    virtual std::size_t size() const noexcept = 0;
+
+    /// Cancels every task that lives now, and calls `done` once when all of those have ended.
+    /// `failed` is told of those that end by another error than the cancellation (S73). On the
+    /// loop, or while no thread runs it.
+    virtual void cancel_all(std::function<void()> done,
+                            std::function<void(exception_context const&)> failed) = 0;
+
+    /// A line for each live task. On the loop, or while no thread runs it.
+    virtual std::vector<std::string> describe() const = 0;
+
+    /// Ends every task: waits fail at once from now on. While no thread runs the loop, entered.
+    virtual void unwind() noexcept = 0;
+
+    /// The loop is gone; what tasks are left belong to their handles.
+    virtual void detach() noexcept = 0;
+};
+
+/// The part of a loop that outlives it: handles, strands and the memory of tasks keep it, and
+/// find out from it that the loop is gone.
+///
+/// Invariants
+/// - On a loop of concurrency 1 (`single()`), `ready_`, `timers_` and the batch belong to the
+///   thread on which `on_loop()` holds; every other thread goes through `inbox_`.
+/// - Whenever `ready_` is not empty and the core is not entered, a drain is posted.
+/// - A batch is what was ready at its start. It goes on after a break for I/O; what a callback
+///   queues waits for the next one (S30, S40), what a fiber makes ready may still run in this one
+///   while the budget lasts.
+/// - On a loop of higher concurrency nothing is queued here: each node is a handler of the
+///   `io_context` of its own, and `timer_mutex_` guards the timers.
+class loop_core
+{
+  public:
+    POLYLOOP_DECL loop_core(event_loop& facade, asio::io_context* borrowed, loop_options options);
+    loop_core(loop_core const&) = delete;
+    loop_core& operator=(loop_core const&) = delete;
+
+    // -- identity
+
+    event_loop* facade() const noexcept
+    {
+        return facade_;
+    }
+    asio::io_context& io() const noexcept
+    {
+        return *io_;
+    }
+    loop_options const& options() const noexcept
+    {
+        return options_;
+    }
+    bool single() const noexcept
+    {
+        return single_;
+    }
+
+    /// The calling thread is inside a handler of this loop.
+    bool on_loop() const noexcept
+    {
+        return this_frame().core == this;
+    }
+
+    /// The same, counting a foreign handler of an adopted `io_context`, and not inside a fiber: a
+    /// fiber of a single loop may be resumed from here.
+    bool in_bare_handler() const noexcept
+    {
+        thread_frame const& f = this_frame();
+        return !f.fiber &&
+               (f.core == this || io_->get_executor().running_in_this_thread());
+    }
+
+    // -- readiness
+
+    /// Makes `n` ready, from any thread. False where the loop is closed: `n` is still the
+    /// caller's.
+    POLYLOOP_DECL bool schedule(ready_node& n);
+
+    /// The same without the question, on a single loop's own thread.
+    void push_local(ready_node& n) noexcept
+    {
+        n.batch = batch_;
+        ready_.push(n);
+        if (depth_ == 0)
+            post_drain();
+    }
+
+    /// The next node that may run in this batch, or null.
+    ready_node* pop_ready() noexcept
+    {
+        ready_node* const n = ready_.front();
+        if (!n || !may_run(*n))
+            return nullptr;
+        return ready_.pop();
+    }
+
+    /// The same, but only if it is a fiber: for the direct switch.
+    ready_node* pop_ready_fiber() noexcept
+    {
+        ready_node* const n = ready_.front();
+        if (!n || n->kind != node_kind::fiber || !may_run(*n))
+            return nullptr;
+        return ready_.pop();
+    }
+
+    /// On a single loop's own thread: nothing would be overtaken.
+    bool nothing_ready() const noexcept
+    {
+        return ready_.empty();
+    }
+
+    /// Calls `f()` on the loop, in order with the other handlers; dropped if it is closed.
+    template <class F>
+    bool post(F&& f);
+
+    // -- timers (on the loop; on a loop of higher concurrency from any thread)
+
+    POLYLOOP_DECL void insert_timer(timer_node& n);
+    POLYLOOP_DECL bool erase_timer(timer_node& n) noexcept;
+
+    /// The time of the batch; outside of one the clock's.
+    steady_time time() noexcept
+    {
+        if (!single_ || depth_ == 0 || !on_loop())
+            return std::chrono::steady_clock::now();
+        if (!time_valid_)
+        {
+            time_ = std::chrono::steady_clock::now();
+            time_valid_ = true;
+        }
+        return time_;
+    }
+
+    // -- entering
+
+    /// For each ordinary handler of ours: makes the loop the running one. See `core_entry`.
+    void enter() noexcept
+    {
+        if (single_ && depth_++ == 0)
+            refill();
+    }
+    /// A new budget.
+    void refill() noexcept
+    {
+        time_valid_ = false;
+        slice_ = slice_length;
+        slices_timed_ = false;
+        exhausted_ = false;
+    }
+    void leave() noexcept
+    {
+        if (single_ && --depth_ == 0)
+            settle();
+    }
+
+    /// Runs what is ready. On the loop, entered.
+    POLYLOOP_DECL void run_batch() noexcept;
+
+    // -- life
+
+    /// Runs until `stop`, or until `done(arg)`, which is asked before blocking.
+    POLYLOOP_DECL void run(bool (*done)(void*) = nullptr, void* arg = nullptr);
+    /// Throws what `run` would throw now.
+    POLYLOOP_DECL void check_run() const;
+    POLYLOOP_DECL void stop() noexcept;
+    POLYLOOP_DECL void close();
+    POLYLOOP_DECL bool is_running() const noexcept;
+    bool is_closed() const noexcept
+    {
+        return closed_.load(std::memory_order_acquire);
+    }
+    /// Between the start of `close` and its end, on the closing thread.
+    bool unwinding() const noexcept
+    {
+        return unwinding_;
+    }
+    void require_open() const
+    {
+        if (is_closed()) [[unlikely]]
+            throw_error(error::loop_closed);
+    }
+
+    /// Handlers that are ready now, for the unwinding of tasks. Returns how many ran.
+    POLYLOOP_DECL std::size_t poll() noexcept;
+
+    // -- work that no handler of Asio stands for
+
+    void work_started() noexcept
+    {
+        io_->get_executor().on_work_started();
+    }
+    void work_finished() noexcept
+    {
+        io_->get_executor().on_work_finished();
+    }
+
+    // -- errors
+
+    POLYLOOP_DECL void report(exception_context const& c) noexcept;
+    POLYLOOP_DECL void set_exception_handler(exception_handler h);
+
+    // -- tasks
+
+    task_registry* registry() const noexcept
+    {
+        return registry_.load(std::memory_order_acquire);
+    }
+
+    /// The registry, made by `make` at first need.
+    POLYLOOP_DECL task_registry&
+    registry(std::unique_ptr<task_registry> (*make)(loop_core&));
+
+    // -- what a room further up attaches (the policy that is in force on this loop)
+
+    void* ambient() const noexcept
+    {
+        return ambient_.get();
+    }
+    std::shared_ptr<void> const& shared_ambient() const noexcept
+    {
+        return ambient_;
+    }
+    /// While no thread runs the loop.
+    void set_ambient(std::shared_ptr<void> p) noexcept
+    {
+        ambient_ = std::move(p);
+    }
+
+    // -- default executor
+
+    POLYLOOP_DECL std::shared_ptr<asio::thread_pool> default_executor();
+    POLYLOOP_DECL void set_default_executor(std::shared_ptr<asio::thread_pool> pool);
+    /// Refuses further use and hands out what was in use.
+    POLYLOOP_DECL std::shared_ptr<asio::thread_pool> shut_default_executor() noexcept;
+
+    bool debug() const noexcept
+    {
+        return debug_.load(std::memory_order_relaxed);
+    }
+    void set_debug(bool on) noexcept
+    {
+        debug_.store(on, std::memory_order_relaxed);
+    }
+
+    // -- small blocks, recycled on the loop's thread
+
+    static constexpr std::size_t block_size = 160;
+    POLYLOOP_DECL void* allocate(std::size_t size);
+    POLYLOOP_DECL void deallocate(void* p, std::size_t size) noexcept;
+
+    // -- lifetime
+
+    friend void intrusive_ptr_add_ref(loop_core* c) noexcept
+    {
+        c->refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(loop_core* c) noexcept
+    {
+        if (c->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete c;
+    }
+
+    /// The facade's destructor: nothing of Asio may be touched after it.
+    POLYLOOP_DECL void detach() noexcept;
+
+  private:
+    struct drain_handler;
+    struct timer_handler;
+    struct drain_memory;
+
+    // A ready fiber costs some ten nanoseconds, a poll of the system about a microsecond, a
+    // clock read some tens of nanoseconds: so the clock is read once a slice, and I/O waits
+    // for at most `batch_time` and one slice.
+    static constexpr unsigned slice_length = 64;
+    static constexpr std::chrono::microseconds batch_time{100};
+
+    POLYLOOP_DECL ~loop_core();
+
+    bool may_run(ready_node const& n) noexcept
+    {
+        if (n.batch == batch_ && !batch_done_ &&
+            (n.kind == node_kind::callback || stopping_.load(std::memory_order_relaxed)))
+            return false;
+        return --slice_ != 0 || next_slice();
+    }
+
+    POLYLOOP_DECL bool next_slice() noexcept;
+    POLYLOOP_DECL void post_drain() noexcept;
+    POLYLOOP_DECL void settle() noexcept;
+    void on_drain(bool local) noexcept;
+    void on_timer(std::uint64_t generation) noexcept;
+    void take_inbox() noexcept;
+    void wake() noexcept;
+    void arm();
+    void idle_timer() noexcept;
+    void discard_ready() noexcept;
+    void run_io();
+    void check_run_locked() const;
+    bool enter_run(bool (*done)(void*), void* arg);
+    void leave_run() noexcept;
+
+    // read by every thread
+    asio::io_context* io_;
+    event_loop* facade_;
+    bool const single_;
+    std::atomic<bool> closed_ = false;
+    std::atomic<bool> stopping_ = false;
+    std::atomic<bool> debug_;
+
+    // the loop's own thread
+    unsigned depth_ = 0;
+    unsigned slice_ = slice_length;
+    std::uint32_t batch_ = 1;
+    bool batch_done_ = true;
+    bool exhausted_ = false;
+    bool slices_timed_ = false;
+    bool drain_posted_ = false;
+    bool time_valid_ = false;
+    bool unwinding_ = false;
+    bool poll_before_stop_ = false;
+    ready_queue ready_;
+    steady_time time_{};
+    steady_time batch_start_{};
+    void* blocks_ = nullptr;
+    std::size_t block_count_ = 0;
+    bool drain_memory_used_ = false;
+    alignas(std::max_align_t) std::array<std::byte, 128> drain_memory_;
+
+    // timers
+    std::mutex timer_mutex_;
+    timer_queue timers_;
+    std::unique_ptr<asio::steady_timer> timer_;
+    steady_time armed_at_ = steady_time::max();
+    std::uint64_t timer_generation_ = 0;
+    bool armed_ = false;
+    bool timer_work_returned_ = false;
+
+    // other threads
+    alignas(64) inbox inbox_;
+    std::atomic<unsigned> posters_ = 0;
+
+    // rarely touched
+    alignas(64) loop_options options_;
+    std::unique_ptr<asio::io_context> owned_;
+    mutable std::mutex run_mutex_;
+    std::condition_variable run_left_;
+    unsigned running_ = 0;
+    std::atomic<task_registry*> registry_ = nullptr;
+    std::shared_ptr<void> ambient_;
+    std::mutex rare_mutex_; // exception handler, default executor, registry
+    std::shared_ptr<exception_handler const> handler_;
+    std::shared_ptr<asio::thread_pool> executor_;
+    bool executor_shut_ = false;
+    std::atomic<unsigned> refs_ = 0;
+};
+
+using core_ptr = boost::intrusive_ptr<loop_core>;
+
+/// Around each ordinary handler of ours: the frame says that this loop runs, and what became
+/// ready meanwhile is looked after when the handler ends.
+class core_entry
+{
+  public:
+    explicit core_entry(loop_core& c) noexcept : core_(c)
+    {
+        thread_frame& f = guard_.frame();
+        f.loop = c.facade();
+        f.core = &c;
+        f.fiber = nullptr;
+        f.strand = nullptr;
+        c.enter();
+    }
+
+    core_entry(core_entry const&) = delete;
+    core_entry& operator=(core_entry const&) = delete;
+
+    ~core_entry()
+    {
+        core_.leave();
+    }
+
+  private:
+    frame_guard guard_;
+    loop_core& core_;
+};
+
+/// A function that waits in a ready queue, in a recycled block of its loop.
+template <class F>
+struct function_node : ready_node
+{
+    template <class G>
+    function_node(loop_core& c, G&& g)
+        : ready_node(&function_node::perform, node_kind::handler), core(c),
+          f(std::forward<G>(g))
+    {
+    }
+
+    static function_node* make(loop_core& c, F&& f)
+    {
+        void* p = c.allocate(sizeof(function_node));
+        try
+        {
+            return ::new (p) function_node(c, std::move(f));
+        }
+        catch (...)
+        {
+            c.deallocate(p, sizeof(function_node));
+            throw;
+        }
+    }
+
+    static void perform(ready_node* n, verb v)
+    {
+        auto* self = static_cast<function_node*>(n);
+        loop_core& c = self->core;
+        F f(std::move(self->f));
+        // The memory is free before the call, so that f may use it again.
+        self->~function_node();
+        c.deallocate(self, sizeof(function_node));
+        if (v == verb::run)
+            f();
+    }
+
+    loop_core& core;
+    F f;
+};
+
+template <class F>
+bool loop_core::post(F&& f)
+{
+    auto* n = function_node<std::decay_t<F>>::make(*this, std::decay_t<F>(std::forward<F>(f)));
+    if (schedule(*n))
+        return true;
+    n->act(n, ready_node::verb::discard);
+    return false;
+}
+
+} // namespace polyloop::detail
+
+#endif

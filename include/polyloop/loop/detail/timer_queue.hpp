@@ -1,0 +1,136 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_LOOP_DETAIL_TIMER_QUEUE_HPP
+#define POLYLOOP_LOOP_DETAIL_TIMER_QUEUE_HPP
+
+#include <polyloop/config.hpp>
+
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace polyloop::detail {
+
+using steady_time = std::chrono::steady_clock::time_point;
+
+/// `t + d` that stops at the ends of the clock instead of running over.
+inline steady_time saturating_add(steady_time t, std::chrono::nanoseconds d) noexcept
+{
+    using duration = steady_time::duration;
+    if (d > duration::zero() && t.time_since_epoch() > duration::max() - d)
+        return steady_time::max();
+    if (d < duration::zero() && t.time_since_epoch() < duration::min() - d)
+        return steady_time::min();
+    return t + d;
+}
+
+/// Any duration as nanoseconds, saturating; what is finer is rounded up, so that a wait is never
+/// too short.
+template <class Rep, class Period>
+std::chrono::nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> d) noexcept
+{
+    using wide = std::chrono::duration<long double, std::nano>;
+    wide const w(d);
+    if (w >= wide(std::chrono::nanoseconds::max()))
+        return std::chrono::nanoseconds::max();
+    if (w <= wide(std::chrono::nanoseconds::min()))
+        return std::chrono::nanoseconds::min();
+    if (w != w) // not a number: no wait at all
+        return std::chrono::nanoseconds::zero();
+    return std::chrono::ceil<std::chrono::nanoseconds>(d);
+}
+
+inline std::chrono::nanoseconds to_nanoseconds(std::chrono::nanoseconds d) noexcept
+{
+    return d;
+}
+
+struct timer_node
+{
+    steady_time when{};
+    timer_node* prev = nullptr;
+    timer_node* next = nullptr;
+    void (*expire)(timer_node*) = nullptr;
+    std::uint32_t place = nowhere; ///< slot, or heap_base + index, or nowhere
+
+    static constexpr std::uint32_t nowhere = ~std::uint32_t(0);
+    static constexpr std::uint32_t heap_base = 1u << 16;
+
+    bool queued() const noexcept
+    {
+        return place != nowhere;
+    }
+};
+
+/// The timers of one loop: a hashed hierarchical wheel (Varghese and Lauck, 1987) for what
+/// is far, a binary heap for what falls into the present tick.
+///
+/// Inserting and erasing is O(1) for all but the timers of the present tick (about a
+/// millisecond), which are kept in exact order. Knows no clock and no loop: the caller says
+/// what time it is. Not thread-safe.
+///
+/// Invariant: an entry lies on the level of the highest group of six bits in which its tick
+/// differs from `now_`, so every level's first occupied slot is the next to come, and the
+/// lowest occupied level comes first.
+class timer_queue
+{
+  public:
+    POLYLOOP_DECL explicit timer_queue(steady_time now);
+
+    bool empty() const noexcept
+    {
+        return size_ == 0;
+    }
+
+    std::size_t size() const noexcept
+    {
+        return size_;
+    }
+
+    /// Precondition: `!n.queued()`. Throws `std::bad_alloc`, and only for the present tick.
+    POLYLOOP_DECL void insert(timer_node& n);
+
+    /// Returns whether it was queued.
+    POLYLOOP_DECL bool erase(timer_node& n) noexcept;
+
+    /// When something may be due: exact for the present tick, else the start of the slot, so
+    /// never too late. `steady_time::max()` where nothing is queued.
+    POLYLOOP_DECL steady_time next() const noexcept;
+
+    /// The earliest entry that is due at `now`, taken out; null where there is none.
+    POLYLOOP_DECL timer_node* pop_due(steady_time now);
+
+  private:
+    static constexpr unsigned level_bits = 6;
+    static constexpr unsigned slots = 1u << level_bits;
+    static constexpr unsigned levels = 8; // 48 bits of ticks: more than the clock has
+    static constexpr unsigned tick_shift = 20;
+
+    static std::uint64_t tick_of(steady_time t) noexcept;
+    static steady_time time_of(std::uint64_t tick) noexcept;
+
+    void link(timer_node& n, std::uint64_t tick) noexcept;
+    void advance(std::uint64_t tick);
+    bool first_slot(unsigned& level, unsigned& slot, std::uint64_t& start) const noexcept;
+
+    void heap_push(timer_node& n);
+    void heap_erase(std::size_t i) noexcept;
+    void sift_up(std::size_t i) noexcept;
+    void sift_down(std::size_t i) noexcept;
+    void heap_set(std::size_t i, timer_node* n) noexcept;
+
+    std::uint64_t now_;
+    std::size_t size_ = 0;
+    std::array<std::uint64_t, levels> occupied_{};
+    std::array<timer_node*, levels * slots> wheel_{};
+    std::vector<timer_node*> heap_;
+};
+
+} // namespace polyloop::detail
+
+#endif

@@ -1,0 +1,338 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_LOOP_EVENT_LOOP_HPP
+#define POLYLOOP_LOOP_EVENT_LOOP_HPP
+
+#include <polyloop/loop/callback_handle.hpp>
+#include <polyloop/loop/detail/loop_core.hpp>
+#include <polyloop/loop/exception_context.hpp>
+#include <polyloop/loop/options.hpp>
+
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <chrono>
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace polyloop {
+
+namespace asio = boost::asio;
+
+/// An event loop: exactly one `boost::asio::io_context`, owned or adopted, and who runs it.
+///
+/// Everything on a loop is a handler of its `io_context`, so any library on Asio works on it
+/// unchanged, and an application may go on running an adopted `io_context` itself. A loop is
+/// made, run any number of times, stopped, and closed once. Held by `std::shared_ptr` wherever
+/// policies are used.
+///
+/// Thread safety: `stop`, `call_soon_threadsafe`, the state questions, and everything that hands
+/// a callback over are safe from any thread; `close` and the destructor are not to be called
+/// while a thread runs the loop.
+///
+/// Shutdown: `close()` (and the destructor) drops callbacks without running them (S35) and
+/// unwinds waiting fibers by `operation_aborted`. For that it may have to poll the
+/// `io_context`, so that their pending operations complete.
+class event_loop
+{
+  public:
+    using executor_type = asio::io_context::executor_type;
+    using clock = std::chrono::steady_clock;
+    using time_point = clock::time_point;
+
+    /// A loop with an `io_context` of its own. Throws `error::bad_config` for unusable options.
+    POLYLOOP_DECL explicit event_loop(loop_options options = {});
+
+    /// Adopts an application's `io_context`, which must outlive the loop. Options must name the number of
+    /// threads that run it, if it is not one.
+    POLYLOOP_DECL explicit event_loop(asio::io_context& borrowed, loop_options options = {});
+
+    event_loop(event_loop const&) = delete;
+    event_loop& operator=(event_loop const&) = delete;
+
+    /// Closes the loop. Reports a loop that was never closed in debug mode (S38).
+    POLYLOOP_DECL ~event_loop();
+
+    asio::io_context& io_context() noexcept
+    {
+        return core_->io();
+    }
+    executor_type get_executor() noexcept
+    {
+        return core_->io().get_executor();
+    }
+    loop_options const& options() const noexcept
+    {
+        return core_->options();
+    }
+    /// `loop_options::name`, or the one it got.
+    std::string const& name() const noexcept
+    {
+        return core_->options().name;
+    }
+
+    // -- running
+
+    /// Runs until `stop()`, whether there is work or not. Blocks the thread.
+    ///
+    /// Throws, checked in this order (S28): `error::loop_closed`, `error::loop_already_running`,
+    /// `error::another_loop_running`. What handlers throw goes to the exception handler (S45).
+    void run_forever()
+    {
+        core_->run();
+    }
+
+    /// Lets the batch of ready callbacks finish, then `run_forever` returns on every thread (S30).
+    /// Before a run it makes that run one iteration that does not block (S31). From any thread.
+    void stop() noexcept
+    {
+        core_->stop();
+    }
+
+    /// Whether a thread is in `run_forever` or `run_until_complete`. An application's own
+    /// `io_context::run()` does not count.
+    bool is_running() const noexcept
+    {
+        return core_->is_running();
+    }
+
+    bool is_closed() const noexcept
+    {
+        return core_->is_closed();
+    }
+
+    /// Drops callbacks, unwinds tasks, shuts the default executor down without waiting. A second
+    /// call does nothing (S34, S35). Throws `error::loop_is_running`.
+    void close()
+    {
+        core_->close();
+    }
+
+    /// The monotonic clock, read once per batch. Outside of the loop's own handlers it is
+    /// read each time.
+    time_point time() noexcept
+    {
+        return core_->time();
+    }
+
+    // -- callbacks
+
+    /// Queues `f` for the next batch, first in first out (S40); it runs in the thread's
+    /// context, not in a fiber, so it must not wait.
+    ///
+    /// Errors: `error::loop_closed`; `error::bad_config` for an empty `std::function` or
+    /// null pointer; in debug mode `error::wrong_thread` while another thread runs
+    /// the loop (S80). What `f` throws goes to the exception handler.
+    template <std::invocable F>
+    callback_handle call_soon(F&& f)
+    {
+        check_thread();
+        return soon(std::forward<F>(f));
+    }
+
+    /// The same from any thread; wakes the loop (S41). A burst costs one wake-up.
+    template <std::invocable F>
+    callback_handle call_soon_threadsafe(F&& f)
+    {
+        check_threadsafe();
+        return soon(std::forward<F>(f));
+    }
+
+    /// As `call_at(time() + delay, f)` (S42); any duration, which saturates.
+    template <class Rep, class Period, std::invocable F>
+    callback_handle call_later(std::chrono::duration<Rep, Period> delay, F&& f)
+    {
+        return call_at(detail::saturating_add(time(), detail::to_nanoseconds(delay)),
+                       std::forward<F>(f));
+    }
+
+    /// Runs `f` at `when` or as soon after as the loop can, never before.
+    template <std::invocable F>
+    callback_handle call_at(time_point when, F&& f)
+    {
+        check_thread();
+        callback_handle h = make(std::forward<F>(f));
+        if (!h.state_->start_at(when))
+            detail::throw_error(error::loop_closed);
+        return h;
+    }
+
+    // -- blocking work
+
+    /// Calls `f` on a thread of the default executor and completes `token` with
+    /// `void(std::exception_ptr, R)`, or `void(std::exception_ptr)` where `f` returns nothing.
+    ///
+    /// The pool is made at the first call. Throws `error::loop_closed`, or
+    /// `error::executor_shut_down` (S76). Cancelling the wait does not stop `f`.
+    template <class F, class Token>
+    auto run_in_executor(F&& f, Token&& token);
+
+    /// Replaces the default executor; null is `error::bad_config`.
+    void set_default_executor(std::shared_ptr<asio::thread_pool> pool)
+    {
+        core_->set_default_executor(std::move(pool));
+    }
+
+    // -- errors and debugging
+
+    /// Who is told of exceptions that nobody else gets; an empty function restores the default,
+    /// which writes to the standard error.
+    void set_exception_handler(exception_handler h)
+    {
+        core_->set_exception_handler(std::move(h));
+    }
+    void call_exception_handler(exception_context const& c) noexcept
+    {
+        core_->report(c);
+    }
+
+    bool get_debug() const noexcept
+    {
+        return core_->debug();
+    }
+    /// May be called while the loop runs (S83).
+    void set_debug(bool on) noexcept
+    {
+        core_->set_debug(on);
+    }
+
+    /// Live tasks, those on their way from other threads included. From any thread.
+    POLYLOOP_DECL std::size_t task_count() const noexcept;
+
+    // For the rooms further down.
+    detail::loop_core& core() const noexcept
+    {
+        return *core_;
+    }
+
+  private:
+    POLYLOOP_DECL void check_thread() const;
+    POLYLOOP_DECL void check_threadsafe() const;
+
+    template <class F>
+    callback_handle make(F&& f)
+    {
+        if constexpr (requires(F const& g) { static_cast<bool>(g); } &&
+                      !std::is_convertible_v<F, void (*)()>)
+        {
+            if (!static_cast<bool>(f))
+                detail::throw_error(error::bad_config, "the callable is empty");
+        }
+        else if constexpr (std::is_pointer_v<std::decay_t<F>>)
+        {
+            if (!f)
+                detail::throw_error(error::bad_config, "the callable is a null pointer");
+        }
+        core_->require_open();
+        return callback_handle(
+            detail::callback_ptr(detail::callback::make(*core_, std::forward<F>(f)), false));
+    }
+
+    template <class F>
+    callback_handle soon(F&& f)
+    {
+        callback_handle h = make(std::forward<F>(f));
+        if (!h.state_->start())
+            detail::throw_error(error::loop_closed);
+        return h;
+    }
+
+    detail::core_ptr core_;
+};
+
+/// The loop that runs the calling thread now; never consults a policy (S14). Throws
+/// `error::no_running_loop`.
+POLYLOOP_DECL event_loop& get_running_loop();
+
+/// The same, or null (S15).
+POLYLOOP_DECL event_loop* try_get_running_loop() noexcept;
+
+namespace detail {
+
+/// Calls `f` and completes `handler` with what came of it, on the handler's executor.
+template <class R, class F, class Handler>
+void call_and_complete(F& f, Handler&& handler)
+{
+    std::exception_ptr error;
+    if constexpr (std::is_void_v<R>)
+    {
+        try
+        {
+            f();
+        }
+        catch (...)
+        {
+            error = std::current_exception();
+        }
+        auto const ex = asio::get_associated_executor(handler);
+        asio::dispatch(ex, [h = std::move(handler), error]() mutable { std::move(h)(error); });
+    }
+    else
+    {
+        R result{};
+        try
+        {
+            result = f();
+        }
+        catch (...)
+        {
+            error = std::current_exception();
+        }
+        auto const ex = asio::get_associated_executor(handler);
+        asio::dispatch(ex, [h = std::move(handler), error, r = std::move(result)]() mutable {
+            std::move(h)(error, std::move(r));
+        });
+    }
+}
+
+template <class R>
+struct executor_signature
+{
+    using type = void(std::exception_ptr, R);
+};
+template <>
+struct executor_signature<void>
+{
+    using type = void(std::exception_ptr);
+};
+
+} // namespace detail
+
+template <class F, class Token>
+auto event_loop::run_in_executor(F&& f, Token&& token)
+{
+    using result = std::invoke_result_t<std::decay_t<F>&>;
+    static_assert(std::is_void_v<result> || std::is_default_constructible_v<result>,
+                  "polyloop: run_in_executor needs a callable whose result can be "
+                  "default-constructed, as every completion handler of Asio gets one");
+    using signature = typename detail::executor_signature<result>::type;
+    std::shared_ptr<asio::thread_pool> pool = core_->default_executor();
+    return asio::async_initiate<Token, signature>(
+        [](auto handler, std::shared_ptr<asio::thread_pool> p, executor_type fallback,
+           std::decay_t<F> g) {
+            // The loop must not run out of work while the pool has it.
+            auto work = asio::make_work_guard(handler, fallback);
+            asio::post(*p, [h = std::move(handler), w = std::move(work), g = std::move(g)]() mutable {
+                auto const keep = std::move(w);
+                auto bound = asio::bind_executor(keep.get_executor(), std::move(h));
+                detail::call_and_complete<result>(g, std::move(bound));
+            });
+        },
+        token, std::move(pool), get_executor(), std::decay_t<F>(std::forward<F>(f)));
+}
+
+} // namespace polyloop
+
+#endif

@@ -1,0 +1,53 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_RUNNER_DETAIL_SHUTDOWN_HPP
+#define POLYLOOP_RUNNER_DETAIL_SHUTDOWN_HPP
+
+#include <polyloop/loop/event_loop.hpp>
+
+#include <chrono>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace polyloop::detail {
+
+/// The end of a run, step by step, for all loops of its policy. The first loop is the runner's
+/// own: it is run while the steps wait, and its exception handler is told what went wrong.
+class shutdown
+{
+  public:
+    POLYLOOP_DECL shutdown(std::span<std::shared_ptr<event_loop> const> loops,
+                           std::chrono::nanoseconds limit);
+
+    /// Cancels all tasks, in rounds until none is left or the time is over: a task that cleans up
+    /// may spawn another (S72).
+    POLYLOOP_DECL void cancel_tasks();
+
+    /// Waits for the default executors' threads, for as long as time is left (S75).
+    POLYLOOP_DECL void join_executors();
+
+    /// Reports who did not end. While no thread runs the loops.
+    POLYLOOP_DECL void name_stragglers();
+
+    POLYLOOP_DECL void close_loops();
+
+  private:
+    struct gate;
+
+    std::size_t tasks_left() const noexcept;
+    bool time_is_over() const noexcept;
+    void run_main_until(std::shared_ptr<gate> const& g);
+    void report(exception_context const& c) const noexcept;
+
+    std::vector<std::shared_ptr<event_loop>> loops_;
+    std::shared_ptr<event_loop> main_;
+    std::chrono::nanoseconds limit_;
+    steady_time deadline_;
+};
+
+} // namespace polyloop::detail
+
+#endif

@@ -1,0 +1,121 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_RUNNER_RUNNER_HPP
+#define POLYLOOP_RUNNER_RUNNER_HPP
+
+#include <polyloop/policy/event_loop_policy.hpp>
+#include <polyloop/task/run_until_complete.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+namespace polyloop {
+
+struct run_options
+{
+    /// In force for this run, in all its loops, and nowhere else. Null takes the process's policy,
+    /// which is what `POLYLOOP_POLICY` says unless the program has set one.
+    std::shared_ptr<event_loop_policy> policy = {};
+
+    /// Makes the run's loop in place of the policy's `new_event_loop`; the loop is then not bound
+    /// to the context (S51). Without `policy`, no pool is started either.
+    std::function<std::shared_ptr<event_loop>()> loop_factory = {};
+
+    /// Debug mode of the run's loop; unset leaves it alone (S52).
+    std::optional<bool> debug = {};
+
+    /// How long the whole shutdown may take, the default executor's included (S70, S75). What is
+    /// left then is named to the exception handler and cut off.
+    std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);
+};
+
+/// Runs main tasks one after the other on the same loops: asyncio.Runner.
+///
+/// States: created, initialized (at the first `get_loop` or `run`: the loop is made, the policy's
+/// pool started), closed (S47). What a main task leaves behind goes on in the next `run` and is
+/// cancelled by `close` (S58).
+///
+/// Thread safety: for one thread at a time, and `close` for the one that ran.
+class runner
+{
+  public:
+    /// Makes nothing yet.
+    POLYLOOP_DECL explicit runner(run_options options = {});
+
+    /// Closes; what the closing throws goes to the exception handler.
+    POLYLOOP_DECL ~runner();
+
+    runner(runner const&) = delete;
+    runner& operator=(runner const&) = delete;
+
+    /// The run's own loop. Throws `error::runner_closed` (S48), and what making a loop throws.
+    POLYLOOP_DECL event_loop& get_loop();
+
+    /// Runs `main`, a callable for a fiber or one that returns `asio::awaitable<T>`, until it is
+    /// done; gives its result or throws what it threw. Blocks the thread.
+    ///
+    /// Throws in this order `error::nested_run` inside a running loop (S53), `error::runner_closed`
+    /// (S48), and `error::loop_stopped` where somebody stopped the loop.
+    template <spawnable F>
+    auto run(F&& main)
+    {
+        before_run();
+        return run_until_complete(get_loop(), std::forward<F>(main));
+    }
+
+    /// Cancels every task of every loop of the policy and waits, in rounds, until none is left;
+    /// shuts the default executor down; stops the pool; closes the loops (S70 to S75). Does
+    /// nothing in a runner that made no loop (S49) or is closed.
+    ///
+    /// Blocks for at most `run_options::shutdown_timeout`, unless a task never gives its thread
+    /// back. Throws `error::loop_is_running` inside of its own run.
+    POLYLOOP_DECL void close();
+
+  private:
+    enum class state
+    {
+        created,
+        initialized,
+        closed
+    };
+
+    POLYLOOP_DECL void before_run() const;
+    void initialize();
+
+    run_options options_;
+    state state_ = state::created;
+    std::shared_ptr<event_loop_policy> policy_; // null where a factory stands in its place
+    std::shared_ptr<event_loop> loop_;
+    bool bound_ = false; // S50 applied
+};
+
+/// Runs `main` to its end on a new loop under a policy, and leaves nothing behind: asyncio.run
+/// (S68 to S76). The way into most programs.
+///
+/// Throws what `main` throws, and what `runner` throws. Blocks the thread.
+template <spawnable F>
+auto run(F&& main, run_options options = {})
+{
+    runner r(std::move(options));
+    if constexpr (std::is_void_v<detail::spawn_result<F>>)
+    {
+        r.run(std::forward<F>(main));
+        r.close();
+    }
+    else
+    {
+        decltype(auto) result = r.run(std::forward<F>(main));
+        r.close();
+        return static_cast<detail::spawn_result<F>>(
+            std::forward<decltype(result)>(result));
+    }
+}
+
+} // namespace polyloop
+
+#endif

@@ -1,0 +1,184 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_SERVER_SERVER_HPP
+#define POLYLOOP_SERVER_SERVER_HPP
+
+#include <polyloop/loop/tcp.hpp>
+#include <polyloop/server/detail/connection_count.hpp>
+#include <polyloop/task/spawn.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/socket_base.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace polyloop {
+
+struct server_options
+{
+    /// Connections at once; further clients wait in the system's backlog. 0 is no limit of the
+    /// server's own.
+    std::size_t max_connections = 0;
+
+    /// Clients that the system keeps waiting.
+    int backlog = asio::socket_base::max_listen_connections;
+
+    /// Lets the server start while connections of an earlier one still linger.
+    bool reuse_address = true;
+
+    /// The context of each connection: a strand with a task on it, or a plain task (`fiber`). Unset
+    /// takes a strand where that is the policy's unit, else a fiber.
+    std::optional<context_kind> unit = {};
+
+    /// Names the server's tasks: `<name>`, and `<name> connection` for its connections.
+    std::string name = "server";
+};
+
+namespace detail {
+
+class server_state;
+
+/// A connection for whose end nobody is to blame: end of file, reset, cancellation.
+POLYLOOP_DECL bool is_end_of_connection(boost::system::error_code const& ec) noexcept;
+
+/// Gives a connection to its task on the loop: what is left of the handler's type.
+using connection_starter = std::function<void(event_loop& loop, std::optional<strand> const& on,
+                                              tcp::socket socket, connection_count::ticket ticket,
+                                              std::string name)>;
+
+} // namespace detail
+
+/// A handle to a server that was started: asyncio.Server. Copies refer to the same one; dropping
+/// the handle leaves it serving until it is closed or its run ends.
+///
+/// Thread safety: distinct objects safe, for the same server too.
+class server
+{
+  public:
+    /// An empty handle, on which every other operation throws `error::empty_handle`.
+    server() noexcept = default;
+
+    /// Where it listens, with the port that the system chose for port 0.
+    POLYLOOP_DECL tcp::endpoint endpoint() const;
+
+    /// Stops accepting; connections go on. A second call does nothing. From any thread, at once.
+    POLYLOOP_DECL void close();
+
+    /// Whether it accepts connections.
+    POLYLOOP_DECL bool is_serving() const;
+
+    /// Connections at this moment.
+    POLYLOOP_DECL std::size_t connections() const;
+
+    /// Waits until the server is closed and its last connection has ended. Suspends a fiber,
+    /// blocks a plain thread. A cancelled caller leaves, and the server stays as it is.
+    POLYLOOP_DECL void wait_closed();
+
+    /// Waits until somebody closes the server. A cancelled caller closes it and throws
+    /// `operation_aborted`. Suspends a fiber, blocks a plain thread.
+    POLYLOOP_DECL void serve_forever();
+
+  private:
+    friend class detail::server_state;
+
+    explicit server(std::shared_ptr<detail::server_state> s) noexcept : state_(std::move(s))
+    {
+    }
+    detail::server_state& get() const;
+
+    std::shared_ptr<detail::server_state> state_;
+};
+
+/// What a server can call for each connection: `void(tcp::socket)`, run in a fiber, or
+/// `asio::awaitable<void>(tcp::socket)`; `asio::ip::tcp::socket` does as well.
+template <class H>
+concept connection_handler =
+    std::invocable<H const&, tcp::socket> && std::copy_constructible<H> &&
+    (std::is_void_v<std::invoke_result_t<H const&, tcp::socket>> ||
+     std::is_same_v<std::invoke_result_t<H const&, tcp::socket>, asio::awaitable<void>>);
+
+namespace detail {
+
+POLYLOOP_DECL server start_server(tcp::endpoint const& endpoint, connection_starter start,
+                                  server_options options);
+
+template <class H>
+connection_starter make_starter(H handler)
+{
+    constexpr bool coroutine =
+        !std::is_void_v<std::invoke_result_t<H const&, tcp::socket>>;
+    // Shared, as a coroutine may refer to its handler's captures to its end.
+    return [h = std::make_shared<H const>(std::move(handler))](
+               event_loop& loop, std::optional<strand> const& on, tcp::socket socket,
+               connection_count::ticket ticket, std::string name) {
+        spawn_options options{.name = std::move(name), .key = {}};
+        auto start = [&](auto body) {
+            if (on)
+                (void)spawn(*on, std::move(body), std::move(options));
+            else
+                (void)spawn(loop, std::move(body), std::move(options));
+        };
+        if constexpr (coroutine)
+            start([h, s = std::move(socket), t = std::move(ticket)]() mutable {
+                return [](std::shared_ptr<H const> f, tcp::socket own,
+                          connection_count::ticket) -> asio::awaitable<void> {
+                    try
+                    {
+                        co_await (*f)(std::move(own));
+                    }
+                    catch (boost::system::system_error const& e)
+                    {
+                        if (!is_end_of_connection(e.code()))
+                            throw;
+                    }
+                }(h, std::move(s), std::move(t));
+            });
+        else
+            start([h, s = std::move(socket), t = std::move(ticket)]() mutable {
+                try
+                {
+                    (*h)(std::move(s));
+                }
+                catch (boost::system::system_error const& e)
+                {
+                    if (!is_end_of_connection(e.code()))
+                        throw;
+                }
+            });
+    };
+}
+
+} // namespace detail
+
+/// Listens at `endpoint` and calls `handler` for each connection in a context of its own, on the
+/// loop where the policy in force places it; the connection is accepted straight into that loop.
+///
+/// To be called where `get_event_loop()` gives a loop, which then runs the accepting. The
+/// handler is called on several threads at once if the policy has several loops. What it throws
+/// goes to the exception handler of its loop, but for the ends that connections have: end
+/// of file, reset, broken pipe, cancellation.
+///
+/// Errors of accepting are reported to the exception handler, once for each series, and tried
+/// again after a growing pause (10 ms to 1 s): out of descriptors, the server goes on as soon as
+/// there are some.
+///
+/// Throws the system's error where it cannot listen (address in use, permission).
+template <connection_handler H>
+server start_server(tcp::endpoint const& endpoint, H handler, server_options options = {})
+{
+    return detail::start_server(endpoint, detail::make_starter(std::move(handler)),
+                                std::move(options));
+}
+
+} // namespace polyloop
+
+#endif

@@ -1,0 +1,137 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_TASK_DETAIL_ASYNC_JOINER_HPP
+#define POLYLOOP_TASK_DETAIL_ASYNC_JOINER_HPP
+
+#include <polyloop/task/detail/task_base.hpp>
+
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace polyloop {
+
+template <class T>
+class task;
+
+namespace detail {
+
+/// Waits as the caller can: a fiber is suspended, a plain thread blocked.
+POLYLOOP_DECL void wait_done(task_base& t);
+
+/// The same with a limit; says whether the task is done.
+POLYLOOP_DECL bool wait_done_until(task_base& t, steady_time limit);
+
+template <class T>
+struct join_signature
+{
+    using type = void(std::exception_ptr, T);
+};
+template <>
+struct join_signature<void>
+{
+    using type = void(std::exception_ptr);
+};
+
+/// A completion handler that waits for a task's end.
+template <class T, class Handler>
+class async_joiner : private join_waiter
+{
+  public:
+    static void start(task<T> t, Handler h)
+    {
+        auto self = std::make_unique<async_joiner>(std::move(t), std::move(h));
+        async_joiner& j = *self;
+        // Kept apart: once it waits, the joiner may be gone at any moment.
+        task<T> const joined = j.task_;
+        auto slot = asio::get_associated_cancellation_slot(j.handler_);
+        if (slot.is_connected())
+            slot.assign([joined](asio::cancellation_type) mutable { joined.get().cancel(); });
+        if (joined.get().add_waiter(*self.release()))
+            return;
+        on_done(&j);
+    }
+
+    async_joiner(task<T> t, Handler h)
+        : join_waiter(&async_joiner::on_done), task_(std::move(t)), handler_(std::move(h)),
+          work_(asio::make_work_guard(
+              handler_, asio::get_associated_executor(handler_, task_.get().core().io()
+                                                                    .get_executor())))
+    {
+    }
+
+  private:
+    static void on_done(join_waiter* w)
+    {
+        std::unique_ptr<async_joiner> const self(static_cast<async_joiner*>(w));
+        auto slot = asio::get_associated_cancellation_slot(self->handler_);
+        auto const ex = self->work_.get_executor();
+        asio::post(ex, [t = std::move(self->task_), h = std::move(self->handler_),
+                        work = std::move(self->work_), slot]() mutable {
+            if (slot.is_connected())
+                slot.clear();
+            complete(t, h);
+        });
+    }
+
+    static void complete(task<T>& t, Handler& h)
+    {
+        std::exception_ptr e;
+        if constexpr (std::is_void_v<T>)
+        {
+            try
+            {
+                t.take();
+            }
+            catch (...)
+            {
+                e = std::current_exception();
+            }
+            std::move(h)(e);
+        }
+        else
+        {
+            static_assert(std::is_default_constructible_v<T>,
+                          "polyloop: async_join needs a result that can be "
+                          "default-constructed, as every completion handler of Asio gets one");
+            T value{};
+            try
+            {
+                value = t.take();
+            }
+            catch (...)
+            {
+                e = std::current_exception();
+            }
+            std::move(h)(e, std::move(value));
+        }
+    }
+
+    using work_guard = decltype(asio::make_work_guard(
+        std::declval<Handler&>(),
+        asio::get_associated_executor(std::declval<Handler&>(),
+                                      std::declval<asio::io_context::executor_type>())));
+
+    task<T> task_;
+    Handler handler_;
+    work_guard work_;
+};
+
+template <class T, class Handler>
+void start_async_join(task<T> t, Handler h)
+{
+    async_joiner<T, Handler>::start(std::move(t), std::move(h));
+}
+
+} // namespace detail
+} // namespace polyloop
+
+#endif

@@ -1,0 +1,103 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_TASK_DETAIL_FIBER_HPP
+#define POLYLOOP_TASK_DETAIL_FIBER_HPP
+
+#include <polyloop/task/detail/stack_pool.hpp>
+#include <polyloop/task/detail/task_base.hpp>
+
+namespace polyloop::detail {
+
+/// What a fiber waits for: a place in its own frame.
+struct fiber_wait
+{
+    enum class reason : std::uint8_t
+    {
+        cancel, ///< the task was cancelled
+        unwind  ///< the loop is being closed
+    };
+
+    explicit fiber_wait(bool (*i)(fiber_wait&, reason)) noexcept : interrupt(i)
+    {
+    }
+
+    /// In the serial context: sees to it that the wait ends early, and returns whether it
+    /// will. False where it was granted already or cannot be cancelled.
+    bool (*interrupt)(fiber_wait&, reason);
+};
+
+/// A stackful task.
+class fiber : public task_base
+{
+  public:
+    POLYLOOP_DECL fiber(scheduler& s, strand_core* serial, stack_slot& slot);
+
+    /// Suspends until `wake`. In the fiber itself.
+    POLYLOOP_DECL void suspend(fiber_wait& w) noexcept;
+
+    /// Lets every other ready fiber have a turn.
+    POLYLOOP_DECL void yield() noexcept;
+
+    /// Throws `operation_aborted` where a cancellation waits or the loop unwinds: at the start of
+    /// each wait.
+    void check_cancel()
+    {
+        if (interrupted()) [[unlikely]]
+            throw_cancelled();
+    }
+    /// The same as an answer; a cancellation counts as delivered then.
+    bool interrupted() noexcept
+    {
+        return take_cancel() || core().unwinding();
+    }
+
+    /// Off its stack, and not yet on its way back.
+    bool suspended() const noexcept
+    {
+        return suspended_;
+    }
+
+    /// Switches to the fiber from a bare handler in its serial context; returns when the thread has
+    /// nothing more to run of the loop's fibers for now.
+    POLYLOOP_DECL void resume() noexcept;
+
+    stack_slot& slot() const noexcept
+    {
+        return slot_;
+    }
+
+    void abort_wait() noexcept override;
+
+  protected:
+    bool interrupt() noexcept override;
+
+    /// Runs the callable, unless it was cancelled before, and ends it.
+    virtual void execute() noexcept = 0;
+
+    friend class scheduler;
+
+  private:
+    static void act(ready_node* n, verb v);
+    static void main(boost::context::detail::transfer_t t) noexcept;
+    void leave(stack_slot& slot) noexcept;
+
+    stack_slot& slot_;
+    execution* resumer_ = nullptr; ///< the stack to go back to when nothing else is ready
+    fiber_wait* waiting_ = nullptr;
+    bool suspended_ = true;
+};
+
+/// The running fiber; null outside of one, in coroutine tasks too.
+POLYLOOP_DECL fiber* try_current_fiber() noexcept;
+
+/// The same; throws `error::not_in_fiber`.
+POLYLOOP_DECL fiber& current_fiber();
+
+/// The running task, fiber or coroutine; null outside.
+POLYLOOP_DECL task_base* current_task() noexcept;
+
+} // namespace polyloop::detail
+
+#endif

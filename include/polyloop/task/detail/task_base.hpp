@@ -1,0 +1,259 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_TASK_DETAIL_TASK_BASE_HPP
+#define POLYLOOP_TASK_DETAIL_TASK_BASE_HPP
+
+#include <polyloop/context/detail/frame.hpp>
+#include <polyloop/loop/detail/loop_core.hpp>
+#include <polyloop/loop/detail/strand_core.hpp>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+namespace polyloop::detail {
+
+class scheduler;
+
+/// For sections of a few instructions.
+class spin_lock
+{
+  public:
+    void lock() noexcept
+    {
+        while (flag_.exchange(true, std::memory_order_acquire))
+            std::this_thread::yield();
+    }
+    void unlock() noexcept
+    {
+        flag_.store(false, std::memory_order_release);
+    }
+
+  private:
+    std::atomic<bool> flag_ = false;
+};
+
+/// Somebody who waits for a task's end: a fiber, a thread, a completion handler.
+struct join_waiter
+{
+    explicit join_waiter(void (*n)(join_waiter*)) noexcept : notify(n)
+    {
+    }
+
+    join_waiter* prev = nullptr;
+    join_waiter* next = nullptr;
+    void (*notify)(join_waiter*); ///< once, on the thread where the task ends
+    bool queued = false;
+};
+
+/// A task, fiber or coroutine: its identity, its end, who waits for it, and its cancellation.
+///
+/// Invariants
+/// - The task's *serial context* is its loop where that has concurrency 1, else its strand. What
+///   is marked so is touched only there.
+/// - `done_` is set once, under `lock_`; who reads it as true sees result and error.
+/// - A task counts itself until it has ended and left its stack.
+class task_base : public context_node, public ready_node
+{
+  public:
+    task_base(scheduler& s, strand_core* serial, ready_node::action run, node_kind k);
+
+    scheduler& sched() const noexcept
+    {
+        return sched_;
+    }
+    loop_core& core() const noexcept
+    {
+        return core_;
+    }
+    strand_core* strand() const noexcept
+    {
+        return strand_.get();
+    }
+
+    bool done() const noexcept
+    {
+        return done_.load(std::memory_order_acquire);
+    }
+    /// Once done: ended by a cancellation.
+    bool cancelled() const noexcept
+    {
+        return cancelled_;
+    }
+    std::exception_ptr const& error() const noexcept
+    {
+        return error_;
+    }
+    /// Somebody was given the error, so that it need not be reported.
+    void retrieved() noexcept
+    {
+        retrieved_.store(true, std::memory_order_relaxed);
+    }
+    void* result() const noexcept
+    {
+        return result_;
+    }
+    /// Whether the result, of a kind that cannot be copied, is the caller's.
+    bool take_result() noexcept
+    {
+        return !taken_.exchange(true, std::memory_order_relaxed);
+    }
+
+    /// Queues `w`, or returns false where the task is done.
+    bool add_waiter(join_waiter& w) noexcept;
+    /// False where the notification is under way or done.
+    bool remove_waiter(join_waiter& w) noexcept;
+
+    /// asyncio.Task.cancel, from any thread.
+    bool cancel() noexcept;
+    int cancelling() const noexcept
+    {
+        return cancelling_.load(std::memory_order_relaxed);
+    }
+    int uncancel() noexcept;
+
+    /// Makes the task ready, from any thread; once for each wait that was granted.
+    void wake() noexcept;
+
+    /// Whether the calling thread is in the serial context and on no fiber's stack.
+    bool may_run_here() const noexcept
+    {
+        if (core_.single())
+            return core_.in_bare_handler();
+        return strand_->running_here() && !this_frame().fiber;
+    }
+
+    /// Calls `f` in the serial context, later and in order.
+    template <class F>
+    void post(F&& f)
+    {
+        if (core_.single())
+            core_.post(std::forward<F>(f));
+        else
+            strand_->post(std::forward<F>(f));
+    }
+
+    // -- serial context
+
+    /// A cancellation that waits for the next suspension. Taking it delivers it.
+    bool take_cancel() noexcept
+    {
+        if (!cancel_pending()) [[likely]]
+            return false;
+        must_cancel_.store(false, std::memory_order_relaxed);
+        return true;
+    }
+    void keep_cancel() noexcept
+    {
+        must_cancel_.store(true, std::memory_order_relaxed);
+    }
+    bool cancel_pending() const noexcept
+    {
+        return must_cancel_.load(std::memory_order_relaxed);
+    }
+    bool started() const noexcept
+    {
+        return started_;
+    }
+
+    /// The task is told that its loop unwinds: end the present wait by `operation_aborted`.
+    virtual void abort_wait() noexcept = 0;
+
+    // -- counting
+
+    void add_ref() noexcept
+    {
+        refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    void release() noexcept
+    {
+        // The last owner needs no atomic decrement.
+        if (refs_.load(std::memory_order_acquire) == 1 ||
+            refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            let_go();
+    }
+    friend void intrusive_ptr_add_ref(task_base* t) noexcept
+    {
+        t->add_ref();
+    }
+    friend void intrusive_ptr_release(task_base* t) noexcept
+    {
+        t->release();
+    }
+
+  protected:
+    virtual ~task_base() = default;
+
+    /// Destroys the object and gives its memory back.
+    virtual void dispose() noexcept = 0;
+
+    /// Takes the running task's request; returns whether the wait accepted it.
+    virtual bool interrupt() noexcept = 0;
+
+    void set_result(void* r) noexcept
+    {
+        result_ = r;
+    }
+    void start_now() noexcept
+    {
+        started_ = true;
+    }
+
+    /// The end: stores how, wakes whoever waits, leaves the list of the living.
+    void finish(std::exception_ptr error) noexcept;
+
+    friend class scheduler;
+
+  private:
+    struct cancel_node : ready_node
+    {
+        explicit cancel_node(task_base& t) noexcept
+            : ready_node(&task_base::on_cancel, node_kind::handler), task(t)
+        {
+        }
+        task_base& task;
+    };
+
+    static void on_cancel(ready_node* n, verb v);
+    void deliver_cancel() noexcept;
+    void let_go() noexcept;
+
+    scheduler& sched_;
+    loop_core& core_;
+    strand_ptr strand_;
+
+    std::atomic<std::uint32_t> refs_ = 2; // the task itself and its first handle
+    std::atomic<bool> done_ = false;
+    std::atomic<bool> retrieved_ = false;
+    std::atomic<bool> taken_ = false;
+    std::atomic<bool> cancel_posted_ = false;
+    std::atomic<int> cancelling_ = 0;
+    std::atomic<bool> must_cancel_ = false; // to be delivered at the next suspension
+    spin_lock lock_;
+
+    // serial context
+    bool cancelled_ = false;
+    bool started_ = false;
+    bool linked_ = false;       // scheduler
+    bool in_round_ = false;     // scheduler
+    task_base* prev_ = nullptr; // scheduler
+    task_base* next_ = nullptr; // scheduler
+
+    void* result_ = nullptr;
+    std::exception_ptr error_;
+    join_waiter* first_ = nullptr; // under lock_
+    join_waiter* last_ = nullptr;  // under lock_
+    cancel_node cancel_node_;
+};
+
+using task_ptr = boost::intrusive_ptr<task_base>;
+
+} // namespace polyloop::detail
+
+#endif

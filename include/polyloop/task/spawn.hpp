@@ -1,0 +1,129 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_TASK_SPAWN_HPP
+#define POLYLOOP_TASK_SPAWN_HPP
+
+#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/loop/strand.hpp>
+#include <polyloop/policy/event_loop_policy.hpp>
+#include <polyloop/task/detail/coroutine_task.hpp>
+#include <polyloop/task/detail/fiber_task.hpp>
+#include <polyloop/task/task.hpp>
+
+#include <boost/asio/awaitable.hpp>
+
+#include <concepts>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace polyloop {
+
+struct spawn_options
+{
+    /// Shown in messages and by `this_context::current()`; `fiber-<id>` if empty.
+    std::string name = {};
+
+    /// For the placement `by_key`: tasks of equal keys live on the same loop.
+    std::string key = {};
+};
+
+/// What can be spawned: anything that can be moved and called without arguments.
+template <class F>
+concept spawnable = std::invocable<std::decay_t<F>&> && std::move_constructible<std::decay_t<F>> &&
+                    std::constructible_from<std::decay_t<F>, F>;
+
+namespace detail {
+
+template <class R>
+struct spawned
+{
+    using type = R;
+    static constexpr bool is_coroutine = false;
+};
+template <class T>
+struct spawned<asio::awaitable<T>>
+{
+    using type = T;
+    static constexpr bool is_coroutine = true;
+};
+template <class T, class Executor>
+struct spawned<asio::awaitable<T, Executor>>
+{
+    static_assert(!std::is_same_v<T, T>,
+                  "polyloop: spawn takes coroutines of type asio::awaitable<T>; those bound to "
+                  "another executor type cannot run on a task's executor");
+};
+
+template <class F>
+using spawn_traits = spawned<std::invoke_result_t<std::decay_t<F>&>>;
+template <class F>
+using spawn_result = typename spawn_traits<F>::type;
+
+template <class F>
+task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options options)
+{
+    using callable = std::decay_t<F>;
+    using value = spawn_result<F>;
+    using type = std::conditional_t<spawn_traits<F>::is_coroutine, coroutine_task<callable, value>,
+                                    fiber_task<callable, value>>;
+    core.require_open();
+    scheduler& s = scheduler::of(core);
+    strand_ptr const serial = s.serialise(wanted);
+    task_base* const t = type::make(s, serial.get(), callable(std::forward<F>(f)));
+    task<value> handle(task_ptr(t, false));
+    try
+    {
+        if (!options.name.empty())
+            t->set_name(std::move(options.name));
+        s.start(*t);
+    }
+    catch (...)
+    {
+        t->release(); // the task's own reference: it never started
+        throw;
+    }
+    return handle;
+}
+
+} // namespace detail
+
+/// Runs `f` in a task of its own on `loop`, never at once (S33).
+///
+/// An `f` that returns `asio::awaitable<T>` becomes a coroutine, with an executor that knows the
+/// task; any other a fiber, which waits with `use_fiber`. Both are contexts of kind fiber and give
+/// `task<T>`. On a loop of concurrency above 1 each task has a strand of its own.
+///
+/// A coroutine that is cancelled has its present operation cancelled, once; operations that
+/// Asio cannot cancel (`post`) are not interrupted.
+///
+/// Throws `error::loop_closed`, `std::bad_alloc`, and the system's error where no stack can be
+/// made. Thread safety: from any thread.
+template <spawnable F>
+auto spawn(event_loop& loop, F&& f, spawn_options options = {})
+{
+    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), std::move(options));
+}
+
+/// The same on the loop where the policy in force places it. Throws besides what the policy's
+/// `place` throws, `error::no_current_loop` above all.
+template <spawnable F>
+auto spawn(F&& f, spawn_options options = {})
+{
+    event_loop& loop = detail::place_context(
+        {.kind = context_kind::fiber, .key = options.key, .name = options.name});
+    return spawn(loop, std::forward<F>(f), std::move(options));
+}
+
+/// The same on a strand: the task holds it while it runs, and releases it while it waits.
+template <spawnable F>
+auto spawn(strand const& s, F&& f, spawn_options options = {})
+{
+    return detail::spawn_on(s.core(), &s.state(), std::forward<F>(f), std::move(options));
+}
+
+} // namespace polyloop
+
+#endif

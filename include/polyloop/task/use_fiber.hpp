@@ -1,0 +1,96 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_TASK_USE_FIBER_HPP
+#define POLYLOOP_TASK_USE_FIBER_HPP
+
+#include <polyloop/task/detail/fiber_waiter.hpp>
+
+#include <boost/asio/async_result.hpp>
+#include <boost/system/error_code.hpp>
+
+#include <type_traits>
+#include <utility>
+
+namespace polyloop {
+
+/// A completion token: the calling fiber waits, and the initiating function returns what the
+/// operation completed with.
+///
+/// A leading `error_code` or `std::exception_ptr` is thrown; `use_fiber[ec]` stores the error
+/// code instead. Of the other arguments none gives void, one gives its value, and more give a
+/// `std::tuple`. Works under `asio::as_tuple` and the other adapters. The operation's memory is
+/// a place in the fiber's frame.
+///
+/// Suspends the fiber, never the thread; outside of a fiber it throws `error::not_in_fiber`
+/// before the operation starts. A cancelled task's operation is cancelled through its
+/// cancellation slot, and throws (or stores) `operation_aborted`; a result that was there
+/// before is kept, and the cancellation is delivered at the next suspension.
+struct use_fiber_t
+{
+    /// Stores an operation's error code in `where` instead of throwing it.
+    constexpr use_fiber_t operator[](boost::system::error_code& where) const noexcept
+    {
+        return use_fiber_t{&where};
+    }
+
+    /// An executor with this token as its default, for `as_default_on`.
+    template <class InnerExecutor>
+    struct executor_with_default : InnerExecutor
+    {
+        using default_completion_token_type = use_fiber_t;
+
+        template <class OtherExecutor>
+            requires(!std::is_same_v<OtherExecutor, executor_with_default> &&
+                     std::is_convertible_v<OtherExecutor, InnerExecutor>)
+        executor_with_default(OtherExecutor const& ex) noexcept : InnerExecutor(ex)
+        {
+        }
+    };
+
+    /// `T`, an I/O object's type, with this token as default.
+    template <class T>
+    using as_default_on_t = typename T::template rebind_executor<
+        executor_with_default<typename T::executor_type>>::other;
+
+    /// The I/O object, with this token as default.
+    template <class T>
+    static auto as_default_on(T&& object)
+    {
+        return as_default_on_t<std::decay_t<T>>(std::forward<T>(object));
+    }
+
+    boost::system::error_code* ec = nullptr;
+};
+
+inline constexpr use_fiber_t use_fiber{};
+
+} // namespace polyloop
+
+namespace boost::asio {
+
+template <class R, class... Args>
+class async_result<polyloop::use_fiber_t, R(Args...)>
+{
+  public:
+    using return_type = typename polyloop::detail::fiber_result<std::decay_t<Args>...>::type;
+
+    template <class Initiation, class... InitArgs>
+    static return_type initiate(Initiation&& initiation, polyloop::use_fiber_t token,
+                                InitArgs&&... args)
+    {
+        using waiter = polyloop::detail::fiber_waiter<std::decay_t<Args>...>;
+        polyloop::detail::fiber& self = polyloop::detail::current_fiber();
+        if (self.interrupted()) [[unlikely]]
+            return waiter::cancelled(token.ec);
+        waiter w(self);
+        std::forward<Initiation>(initiation)(typename waiter::handler(w),
+                                             std::forward<InitArgs>(args)...);
+        return w.wait(token.ec);
+    }
+};
+
+} // namespace boost::asio
+
+#endif

@@ -1,0 +1,124 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/context/context.hpp>
+
+#include <polyloop/context/detail/frame.hpp>
+
+#include <boost/config.hpp>
+
+#include <atomic>
+#include <ostream>
+#include <utility>
+
+namespace polyloop {
+
+std::string_view to_string(context_kind kind) noexcept
+{
+    switch (kind)
+    {
+    case context_kind::thread:
+        return "thread";
+    case context_kind::strand:
+        return "strand";
+    case context_kind::fiber:
+        return "fiber";
+    }
+    return "?";
+}
+
+std::ostream& operator<<(std::ostream& out, context_kind kind)
+{
+    return out << to_string(kind);
+}
+
+std::ostream& operator<<(std::ostream& out, context const& c)
+{
+    return out << c.kind_ << ' ' << c.id_ << " \"" << c.name_ << '"';
+}
+
+namespace detail {
+namespace {
+
+constinit thread_local thread_frame frame;
+
+thread_local context_node thread_node(context_kind::thread);
+
+} // namespace
+
+context::id_type draw_context_ids(context::id_type count) noexcept
+{
+    static constinit std::atomic<context::id_type> next = 1;
+    return next.fetch_add(count, std::memory_order_relaxed);
+}
+
+std::string context_node::name() const
+{
+    if (!name_.empty())
+        return name_;
+    return std::string(to_string(kind_)) + '-' + std::to_string(id_);
+}
+
+void context_node::at_exit(exit_hook hook)
+{
+    if (!hooks_)
+        hooks_ = std::make_unique<std::vector<exit_hook>>();
+    hooks_->push_back(std::move(hook));
+}
+
+void context_node::run_exit_hooks() noexcept
+{
+    // A hook may end something that adds another hook.
+    while (auto hooks = std::exchange(hooks_, nullptr))
+        for (auto& hook : *hooks)
+            hook(id_);
+}
+
+BOOST_NOINLINE thread_frame& this_frame() noexcept
+{
+    return frame;
+}
+
+BOOST_NOINLINE context_node& this_thread_node()
+{
+    if (thread_node.id() == 0)
+        thread_node.set_id(draw_context_ids());
+    return thread_node;
+}
+
+context_node& current_node()
+{
+    thread_frame const& f = this_frame();
+    if (f.fiber)
+        return *f.fiber;
+    if (f.strand)
+        return *f.strand;
+    return this_thread_node();
+}
+
+} // namespace detail
+
+namespace this_context {
+
+context current()
+{
+    detail::context_node const& node = detail::current_node();
+    return {node.kind(), node.id(), node.name()};
+}
+
+context_kind kind() noexcept
+{
+    detail::thread_frame const& f = detail::this_frame();
+    return f.fiber    ? context_kind::fiber
+           : f.strand ? context_kind::strand
+                      : context_kind::thread;
+}
+
+void set_thread_name(std::string name)
+{
+    detail::this_thread_node().set_name(std::move(name));
+}
+
+} // namespace this_context
+} // namespace polyloop

@@ -1,0 +1,75 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/loop/event_loop.hpp>
+
+#include <boost/config.hpp>
+
+namespace polyloop {
+
+event_loop::event_loop(loop_options options)
+    : core_(new detail::loop_core(*this, nullptr, std::move(options)))
+{
+}
+
+event_loop::event_loop(asio::io_context& borrowed, loop_options options)
+    : core_(new detail::loop_core(*this, &borrowed, std::move(options)))
+{
+}
+
+event_loop::~event_loop()
+{
+    if (!is_closed())
+    {
+        if (get_debug())
+            core_->report({"loop \"" + name() + "\" was destroyed before it was closed"});
+        try
+        {
+            close();
+        }
+        catch (...)
+        {
+            // A thread still runs it, inside of what is about to be freed.
+            default_exception_handler({"loop \"" + name() + "\" was destroyed while it runs",
+                                       std::current_exception()});
+            std::terminate();
+        }
+    }
+    core_->detach();
+}
+
+void event_loop::check_thread() const
+{
+    if (get_debug() && is_running() && !core_->on_loop())
+        detail::throw_error(error::wrong_thread,
+                            "loop \"" + name() + "\" runs on another thread");
+}
+
+void event_loop::check_threadsafe() const
+{
+    if (!options().locking)
+        detail::throw_error(error::option_unsupported,
+                            "loop \"" + name() + "\" was made with loop_options::locking off");
+}
+
+std::size_t event_loop::task_count() const noexcept
+{
+    detail::task_registry const* const r = core_->registry();
+    return r ? r->size() : 0;
+}
+
+// One thread-local read, and out of line like every access to it.
+BOOST_NOINLINE event_loop* try_get_running_loop() noexcept
+{
+    return detail::this_frame().loop;
+}
+
+BOOST_NOINLINE event_loop& get_running_loop()
+{
+    if (event_loop* const l = detail::this_frame().loop) [[likely]]
+        return *l;
+    detail::throw_error(error::no_running_loop);
+}
+
+} // namespace polyloop

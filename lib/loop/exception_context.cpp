@@ -1,0 +1,56 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/loop/exception_context.hpp>
+
+#include <boost/core/demangle.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <cstdio>
+#include <typeinfo>
+
+namespace polyloop {
+
+std::string describe_exception(std::exception_ptr const& e)
+{
+    if (!e)
+        return {};
+    try
+    {
+        std::rethrow_exception(e);
+    }
+    catch (boost::system::system_error const& x)
+    {
+        return std::string(x.what()) + " [" + x.code().to_string() + "]";
+    }
+    catch (std::exception const& x)
+    {
+        return boost::core::demangle(typeid(x).name()) + ": " + x.what();
+    }
+    catch (...)
+    {
+        return "an exception that is no std::exception";
+    }
+}
+
+void default_exception_handler(exception_context const& c) noexcept
+{
+    try
+    {
+        std::string line = "polyloop: " + c.message;
+        if (!c.task.empty())
+            line += " in task \"" + c.task + '"';
+        if (c.exception)
+            line += ": " + describe_exception(c.exception);
+        line += '\n';
+        // One write, so that reports of several threads do not mix.
+        std::fwrite(line.data(), 1, line.size(), stderr);
+    }
+    catch (...)
+    {
+        std::fputs("polyloop: out of memory while an error was reported\n", stderr);
+    }
+}
+
+} // namespace polyloop

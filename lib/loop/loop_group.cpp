@@ -1,0 +1,59 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/loop/loop_group.hpp>
+
+#include <polyloop/context/context.hpp>
+
+namespace polyloop {
+
+loop_group::loop_group() = default;
+
+loop_group::~loop_group()
+{
+    stop();
+    join();
+}
+
+void loop_group::add(std::shared_ptr<event_loop> loop)
+{
+    if (!loop)
+        detail::throw_error(error::bad_config, "loop_group::add: the loop is null");
+    loops_.push_back(std::move(loop));
+}
+
+void loop_group::start(bool pin, unsigned first_cpu)
+{
+    for (unsigned i = static_cast<unsigned>(threads_.size()); i < loops_.size(); ++i)
+        threads_.emplace_back([this, loop = loops_[i], pin, cpu = first_cpu + i] {
+            this_context::set_thread_name(loop->name());
+            try
+            {
+                if (pin)
+                    allowed_.pin(cpu);
+            }
+            catch (...)
+            {
+                loop->call_exception_handler(
+                    {"loop \"" + loop->name() + "\" could not be pinned to a processor",
+                     std::current_exception()});
+            }
+            loop->run_forever();
+        });
+}
+
+void loop_group::stop() noexcept
+{
+    for (auto const& l : loops_)
+        l->stop();
+}
+
+void loop_group::join() noexcept
+{
+    for (std::thread& t : threads_)
+        t.join();
+    threads_.clear();
+}
+
+} // namespace polyloop

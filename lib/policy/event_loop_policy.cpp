@@ -1,0 +1,148 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/policy/event_loop_policy.hpp>
+
+#include <polyloop/policy/registry.hpp>
+
+#include <atomic>
+#include <mutex>
+#include <utility>
+
+namespace polyloop {
+namespace {
+
+// The process's policy. Replacing is the last writer's (S8); only the lazy making of the default
+// is locked (S1). Never destroyed, so that static destructors may still ask.
+struct slot
+{
+    std::atomic<std::shared_ptr<event_loop_policy>> policy;
+    std::mutex making;
+};
+
+slot& process_slot()
+{
+    static slot* const s = new slot;
+    return *s;
+}
+
+event_loop_policy* attached()
+{
+    detail::loop_core const* const core = detail::this_frame().core;
+    return core ? static_cast<event_loop_policy*>(core->ambient()) : nullptr;
+}
+
+/// Calls `f` with the policy in force; inside a run without counting a reference.
+template <class F>
+decltype(auto) with_policy(F&& f)
+{
+    if (event_loop_policy* const p = attached())
+        return f(*p);
+    return f(*get_event_loop_policy());
+}
+
+} // namespace
+
+event_loop_policy::~event_loop_policy() = default;
+
+event_loop& event_loop_policy::place(placement_request const&)
+{
+    if (event_loop* const running = try_get_running_loop())
+        return *running;
+    return get_event_loop();
+}
+
+void event_loop_policy::start(std::shared_ptr<event_loop>)
+{
+}
+
+void event_loop_policy::stop()
+{
+}
+
+std::vector<std::shared_ptr<event_loop>> event_loop_policy::loops() const
+{
+    return {};
+}
+
+context_kind event_loop_policy::unit() const noexcept
+{
+    return context_kind::thread;
+}
+
+std::shared_ptr<event_loop_policy> get_event_loop_policy()
+{
+    if (detail::loop_core const* const core = detail::this_frame().core)
+        if (core->ambient())
+            return std::static_pointer_cast<event_loop_policy>(core->shared_ambient());
+    slot& s = process_slot();
+    if (auto p = s.policy.load())
+        return p;
+    std::lock_guard const lock(s.making);
+    if (auto p = s.policy.load())
+        return p;
+    std::shared_ptr<event_loop_policy> made = policy_from_environment();
+    std::shared_ptr<event_loop_policy> none;
+    // Somebody may have set one meanwhile: the setter wins.
+    return s.policy.compare_exchange_strong(none, made) ? made : none;
+}
+
+void set_event_loop_policy(std::shared_ptr<event_loop_policy> policy)
+{
+    // The old one, if this was its last owner, ends outside of the slot.
+    auto const old = process_slot().policy.exchange(std::move(policy));
+}
+
+scoped_policy::scoped_policy(std::shared_ptr<event_loop_policy> policy)
+    : old_(process_slot().policy.exchange(std::move(policy)))
+{
+}
+
+scoped_policy::~scoped_policy()
+{
+    set_event_loop_policy(std::move(old_));
+}
+
+event_loop& get_event_loop()
+{
+    if (event_loop* const running = try_get_running_loop())
+        return *running;
+    return with_policy([](event_loop_policy& p) -> event_loop& { return p.get_event_loop(); });
+}
+
+void set_event_loop(std::shared_ptr<event_loop> loop)
+{
+    with_policy([&](event_loop_policy& p) { p.set_event_loop(std::move(loop)); });
+}
+
+std::shared_ptr<event_loop> new_event_loop()
+{
+    auto loop = with_policy([](event_loop_policy& p) { return p.new_event_loop(); });
+    if (!loop)
+        detail::throw_error(error::bad_config,
+                            "the policy's new_event_loop gave null: it must give a fresh loop");
+    return loop;
+}
+
+strand make_strand(std::string name)
+{
+    event_loop& loop =
+        detail::place_context({.kind = context_kind::strand, .key = {}, .name = name});
+    return strand(loop, std::move(name));
+}
+
+namespace detail {
+
+event_loop& place_context(placement_request const& request)
+{
+    return with_policy([&](event_loop_policy& p) -> event_loop& { return p.place(request); });
+}
+
+void attach_policy(event_loop& loop, std::shared_ptr<event_loop_policy> policy)
+{
+    loop.core().set_ambient(std::move(policy));
+}
+
+} // namespace detail
+} // namespace polyloop

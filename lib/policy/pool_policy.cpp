@@ -1,0 +1,277 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/policy/pool_policy.hpp>
+
+#include <polyloop/loop/detail/affinity.hpp>
+
+#include <atomic>
+#include <utility>
+
+namespace polyloop {
+namespace {
+
+unsigned count_or_processors(unsigned n) noexcept
+{
+    return n ? n : usable_processors();
+}
+
+/// Pins the runner's thread; the loop's exception handler is told where that fails.
+void pin_main(detail::affinity const& allowed, event_loop& main)
+{
+    try
+    {
+        allowed.pin(0);
+    }
+    catch (...)
+    {
+        main.call_exception_handler({"loop \"" + main.name() + "\" could not be pinned",
+                                     std::current_exception()});
+    }
+}
+
+[[noreturn]] void refuse_second_run()
+{
+    detail::throw_error(error::policy_in_use,
+                        "this policy's loops serve another run; set run_options::policy to "
+                        "a policy object of this run's own");
+}
+
+pool_options checked(pool_options o)
+{
+    if (!o.loop.locking)
+        detail::throw_error(error::bad_config,
+                            "pool_options::loop.locking is off, but a pool's loops are touched "
+                            "by several threads");
+    return o;
+}
+
+} // namespace
+
+unsigned usable_processors() noexcept
+{
+    return detail::affinity().count();
+}
+
+// -- strand_policy, fiber_policy -----------------------------------------------------
+
+struct pool_policy::run
+{
+    std::vector<std::shared_ptr<event_loop>> loops;
+    detail::affinity allowed; // before anybody is pinned
+    loop_group group;
+};
+
+pool_policy::pool_policy(context_kind unit, pool_options options, placement::strategy strategy)
+    : unit_(unit), options_(checked(std::move(options))), strategy_(std::move(strategy)),
+      bindings_(unit)
+{
+    if (!strategy_)
+        detail::throw_error(error::bad_config, "the placement strategy is empty");
+}
+
+pool_policy::~pool_policy()
+{
+    stop();
+}
+
+std::shared_ptr<pool_policy::run const> pool_policy::current() const
+{
+    std::lock_guard const lock(mutex_);
+    return run_;
+}
+
+event_loop& pool_policy::get_event_loop()
+{
+    if (auto const bound = bindings_.get())
+        return *bound;
+    bindings_.refuse();
+}
+
+void pool_policy::set_event_loop(std::shared_ptr<event_loop> loop)
+{
+    bindings_.set(std::move(loop));
+}
+
+std::shared_ptr<event_loop> pool_policy::new_event_loop()
+{
+    loop_options o = options_.loop;
+    o.concurrency = 1;
+    return std::make_shared<event_loop>(std::move(o));
+}
+
+event_loop& pool_policy::place(placement_request const& request)
+{
+    if (auto const own = bindings_.get_own())
+        return *own;
+    auto const r = current();
+    if (r && request.kind == unit_)
+    {
+        auto& choose = const_cast<placement::strategy&>(strategy_);
+        std::size_t const i = choose(request, r->loops);
+        if (i >= r->loops.size())
+            detail::throw_error(error::bad_config, "the placement strategy chose loop " +
+                                                       std::to_string(i) + " of " +
+                                                       std::to_string(r->loops.size()));
+        return *r->loops[i];
+    }
+    if (event_loop* const running = try_get_running_loop())
+        return *running;
+    if (auto const bound = bindings_.get())
+        return *bound;
+    if (r)
+        return *r->loops.front();
+    bindings_.refuse();
+}
+
+void pool_policy::start(std::shared_ptr<event_loop> main)
+{
+    if (!main)
+        detail::throw_error(error::bad_config, "pool_policy::start: the main loop is null");
+    auto r = std::make_shared<run>();
+    r->loops.push_back(main);
+    for (unsigned i = 1; i < count_or_processors(options_.loops); ++i)
+    {
+        auto loop = new_event_loop();
+        // The policy of the run is in force in all of its loops.
+        loop->core().set_ambient(main->core().shared_ambient());
+        r->group.add(loop);
+        r->loops.push_back(std::move(loop));
+    }
+    {
+        std::lock_guard const lock(mutex_);
+        if (run_)
+            refuse_second_run();
+        run_ = r;
+    }
+    r->group.start(options_.pin, 1);
+    if (options_.pin)
+        pin_main(r->allowed, *main);
+}
+
+void pool_policy::stop()
+{
+    std::shared_ptr<run> r;
+    {
+        std::lock_guard const lock(mutex_);
+        r = std::exchange(run_, nullptr);
+    }
+    if (!r)
+        return;
+    r->group.stop();
+    r->group.join();
+    if (options_.pin)
+        r->allowed.restore();
+}
+
+std::vector<std::shared_ptr<event_loop>> pool_policy::loops() const
+{
+    auto const r = current();
+    return r ? r->loops : std::vector<std::shared_ptr<event_loop>>();
+}
+
+// -- shared_policy -------------------------------------------------------------------
+
+struct shared_policy::helpers
+{
+    detail::affinity allowed;
+    std::atomic<bool> quit = false;
+    std::vector<std::thread> threads;
+};
+
+shared_policy::shared_policy(pool_options options) : options_(checked(std::move(options)))
+{
+}
+
+shared_policy::~shared_policy()
+{
+    stop();
+}
+
+std::shared_ptr<event_loop> shared_policy::main() const
+{
+    std::lock_guard const lock(mutex_);
+    return main_;
+}
+
+event_loop& shared_policy::get_event_loop()
+{
+    if (auto const bound = bindings_.get())
+        return *bound;
+    bindings_.refuse();
+}
+
+void shared_policy::set_event_loop(std::shared_ptr<event_loop> loop)
+{
+    bindings_.set(std::move(loop));
+}
+
+std::shared_ptr<event_loop> shared_policy::new_event_loop()
+{
+    loop_options o = options_.loop;
+    o.concurrency = count_or_processors(options_.loops);
+    return std::make_shared<event_loop>(std::move(o));
+}
+
+event_loop& shared_policy::place(placement_request const&)
+{
+    if (event_loop* const running = try_get_running_loop())
+        return *running;
+    if (auto const bound = bindings_.get())
+        return *bound;
+    if (auto const m = main())
+        return *m;
+    bindings_.refuse();
+}
+
+void shared_policy::start(std::shared_ptr<event_loop> main)
+{
+    if (!main)
+        detail::throw_error(error::bad_config, "shared_policy::start: the main loop is null");
+    {
+        std::lock_guard const lock(mutex_);
+        if (main_)
+            refuse_second_run();
+        main_ = main;
+    }
+    helpers_ = std::make_unique<helpers>();
+    // Of a loop that was made elsewhere, only as many threads as it allows.
+    for (unsigned i = 1; i < main->options().concurrency; ++i)
+        helpers_->threads.emplace_back([this, main, i] {
+            this_context::set_thread_name(main->name() + '/' + std::to_string(i));
+            if (options_.pin)
+                helpers_->allowed.pin(i);
+            // A stop is for those who wait for a result; the helpers come back.
+            while (!helpers_->quit)
+                main->run_forever();
+        });
+    if (options_.pin)
+        pin_main(helpers_->allowed, *main);
+}
+
+void shared_policy::stop()
+{
+    std::shared_ptr<event_loop> m;
+    {
+        std::lock_guard const lock(mutex_);
+        m = std::exchange(main_, nullptr);
+    }
+    if (!m)
+        return;
+    helpers_->quit = true;
+    m->stop();
+    for (std::thread& t : helpers_->threads)
+        t.join();
+    if (options_.pin)
+        helpers_->allowed.restore();
+    helpers_.reset();
+}
+
+std::vector<std::shared_ptr<event_loop>> shared_policy::loops() const
+{
+    auto const m = main();
+    return m ? std::vector{m} : std::vector<std::shared_ptr<event_loop>>();
+}
+
+} // namespace polyloop

@@ -1,0 +1,135 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/runner/runner.hpp>
+
+#include <polyloop/runner/detail/shutdown.hpp>
+
+#include <exception>
+#include <utility>
+
+namespace polyloop {
+
+runner::runner(run_options options) : options_(std::move(options))
+{
+    if (options_.shutdown_timeout < options_.shutdown_timeout.zero())
+        detail::throw_error(error::bad_config, "run_options::shutdown_timeout is negative");
+}
+
+runner::~runner()
+{
+    std::shared_ptr<event_loop> const loop = loop_;
+    try
+    {
+        close();
+    }
+    catch (...)
+    {
+        exception_context const c{"exception during the shutdown of a run",
+                                  std::current_exception()};
+        if (loop)
+            loop->call_exception_handler(c);
+        else
+            default_exception_handler(c);
+    }
+}
+
+void runner::before_run() const
+{
+    if (try_get_running_loop())
+        detail::throw_error(error::nested_run);
+}
+
+event_loop& runner::get_loop()
+{
+    if (state_ == state::closed)
+        detail::throw_error(error::runner_closed);
+    if (state_ == state::created)
+        initialize();
+    return *loop_;
+}
+
+void runner::initialize()
+{
+    policy_ = options_.policy;
+    if (!policy_ && !options_.loop_factory)
+        policy_ = get_event_loop_policy();
+    loop_ = options_.loop_factory ? options_.loop_factory() : policy_->new_event_loop();
+    if (!loop_)
+        detail::throw_error(error::bad_config,
+                            options_.loop_factory
+                                ? "run_options::loop_factory gave null: it must give a loop"
+                                : "the policy's new_event_loop gave null: it must give a loop");
+    try
+    {
+        if (policy_)
+        {
+            detail::attach_policy(*loop_, policy_);
+            if (!options_.loop_factory)
+            {
+                policy_->set_event_loop(loop_);
+                bound_ = true;
+            }
+            policy_->start(loop_);
+        }
+    }
+    catch (...)
+    {
+        if (std::exchange(bound_, false))
+            policy_->set_event_loop(nullptr);
+        loop_.reset();
+        throw;
+    }
+    if (options_.debug)
+        loop_->set_debug(*options_.debug);
+    state_ = state::initialized;
+}
+
+void runner::close()
+{
+    if (state_ != state::initialized)
+        return;
+    if (loop_->is_running() && try_get_running_loop())
+        detail::throw_error(error::loop_is_running);
+    std::exception_ptr first;
+    auto attempt = [&](auto&& step) {
+        try
+        {
+            step();
+        }
+        catch (...)
+        {
+            if (!first)
+                first = std::current_exception();
+        }
+    };
+    // S71: each step is taken whatever became of those before, and the first error is thrown.
+    std::vector<std::shared_ptr<event_loop>> loops;
+    if (policy_)
+        loops = policy_->loops();
+    if (loops.empty() || loops.front() != loop_)
+        loops.insert(loops.begin(), loop_);
+    detail::shutdown steps(loops, options_.shutdown_timeout);
+    attempt([&] { steps.cancel_tasks(); });
+    attempt([&] { steps.join_executors(); });
+    attempt([&] {
+        if (policy_)
+            policy_->stop();
+    });
+    attempt([&] { steps.name_stragglers(); });
+    attempt([&] {
+        if (bound_)
+            policy_->set_event_loop(nullptr);
+    });
+    attempt([&] { steps.close_loops(); });
+    state_ = state::closed;
+    bound_ = false;
+    loop_.reset();
+    loops.clear();
+    policy_.reset();
+    if (first)
+        std::rethrow_exception(first);
+}
+
+} // namespace polyloop

@@ -1,0 +1,150 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/runner/detail/shutdown.hpp>
+
+#include <atomic>
+#include <cstdio>
+#include <thread>
+#include <utility>
+
+namespace polyloop::detail {
+namespace {
+
+std::string seconds(std::chrono::nanoseconds d)
+{
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.3g s", std::chrono::duration<double>(d).count());
+    return text;
+}
+
+} // namespace
+
+/// So many answers are awaited; the last one stops the main loop.
+struct shutdown::gate
+{
+    gate(std::shared_ptr<event_loop> m, std::size_t n) : main(std::move(m)), awaited(n)
+    {
+    }
+
+    void answer() noexcept
+    {
+        if (awaited.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            main->stop();
+    }
+
+    std::shared_ptr<event_loop> main;
+    std::atomic<std::size_t> awaited;
+};
+
+shutdown::shutdown(std::span<std::shared_ptr<event_loop> const> loops,
+                   std::chrono::nanoseconds limit)
+    : loops_(loops.begin(), loops.end()), main_(loops_.front()), limit_(limit),
+      deadline_(saturating_add(std::chrono::steady_clock::now(), limit))
+{
+}
+
+std::size_t shutdown::tasks_left() const noexcept
+{
+    std::size_t n = 0;
+    for (auto const& l : loops_)
+        if (!l->is_closed())
+            n += l->task_count();
+    return n;
+}
+
+bool shutdown::time_is_over() const noexcept
+{
+    return std::chrono::steady_clock::now() >= deadline_;
+}
+
+void shutdown::report(exception_context const& c) const noexcept
+{
+    main_->call_exception_handler(c);
+}
+
+void shutdown::run_main_until(std::shared_ptr<gate> const& g)
+{
+    callback_handle alarm = main_->call_at(deadline_, [m = main_] { m->stop(); });
+    auto open = [](void* p) { return static_cast<gate*>(p)->awaited.load() == 0; };
+    // Somebody's stray stop ends a run early, so it is run again while there is time.
+    while (g->awaited.load() != 0 && !time_is_over())
+        main_->core().run(open, g.get());
+    alarm.cancel();
+}
+
+void shutdown::cancel_tasks()
+{
+    while (!main_->is_closed() && tasks_left() != 0 && !time_is_over())
+    {
+        auto const g = std::make_shared<gate>(main_, loops_.size());
+        auto failed = [m = main_](exception_context const& c) { m->call_exception_handler(c); };
+        std::vector<std::shared_ptr<std::atomic<bool>>> heard;
+        for (auto const& l : loops_)
+        {
+            auto const asked = heard.emplace_back(std::make_shared<std::atomic<bool>>(false));
+            task_registry* const tasks = l->core().registry();
+            bool const on_its_way = tasks && l->core().post([tasks, g, asked, failed] {
+                *asked = true;
+                tasks->cancel_all([g] { g->answer(); }, failed);
+            });
+            if (!on_its_way)
+            {
+                *asked = true;
+                g->answer();
+            }
+        }
+        run_main_until(g);
+        for (std::size_t i = 0; i != loops_.size(); ++i)
+            if (!*heard[i])
+                report({"shutdown: loop \"" + loops_[i]->name() + "\" has not answered for " +
+                        seconds(limit_) + "; a task or handler does not give its thread back"});
+    }
+}
+
+void shutdown::join_executors()
+{
+    std::vector<std::shared_ptr<asio::thread_pool>> pools;
+    for (auto const& l : loops_)
+        if (auto p = l->core().shut_default_executor())
+            pools.push_back(std::move(p));
+    if (pools.empty())
+        return;
+    auto const g = std::make_shared<gate>(main_, 1);
+    std::thread joiner([pools, g] {
+        for (auto const& p : pools)
+            p->join();
+        g->answer();
+    });
+    // The loop runs meanwhile, as what the threads do may need it.
+    if (!main_->is_closed())
+        run_main_until(g);
+    if (g->awaited.load() == 0)
+    {
+        joiner.join();
+        return;
+    }
+    for (auto const& p : pools)
+        p->stop(); // what was not begun will not be
+    joiner.detach();
+    report({"shutdown: the default executor's threads did not end within " + seconds(limit_)});
+}
+
+void shutdown::name_stragglers()
+{
+    for (auto const& l : loops_)
+        if (task_registry const* const tasks = l->core().registry(); tasks && !l->is_closed())
+            for (std::string const& name : tasks->describe())
+                report({"shutdown: task " + name + " did not end within " + seconds(limit_) +
+                        " of its cancellation, and is cut off"});
+}
+
+void shutdown::close_loops()
+{
+    // The main loop last, since its exception handler is told about the others.
+    for (auto i = loops_.rbegin(); i != loops_.rend(); ++i)
+        (*i)->close();
+}
+
+} // namespace polyloop::detail

@@ -1,0 +1,233 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/server/server.hpp>
+
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/use_fiber.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+namespace polyloop {
+namespace detail {
+
+bool is_end_of_connection(boost::system::error_code const& ec) noexcept
+{
+    namespace e = boost::asio::error;
+    return ec == e::eof || ec == e::connection_reset || ec == e::broken_pipe ||
+           ec == e::operation_aborted;
+}
+
+/// Two tasks serve a server: one accepts until it is closed, one waits after that until the last
+/// connection is over, so that others can wait for either by joining.
+class server_state : public std::enable_shared_from_this<server_state>
+{
+  public:
+    server_state(event_loop& loop, tcp::endpoint const& endpoint, connection_starter start,
+                 server_options options)
+        : options_(std::move(options)), start_(std::move(start)), acceptor_(loop.io_context()),
+          count_(std::make_shared<connection_count>())
+    {
+        acceptor_.open(endpoint.protocol());
+        if (options_.reuse_address)
+            acceptor_.set_option(tcp::acceptor::reuse_address(true));
+        acceptor_.bind(endpoint);
+        acceptor_.listen(options_.backlog);
+        endpoint_ = acceptor_.local_endpoint();
+    }
+
+    server serve(event_loop& loop)
+    {
+        auto self = shared_from_this();
+        accepting_ = spawn(loop, [self] { self->accept_until_closed(); },
+                           {.name = options_.name, .key = {}});
+        draining_ = spawn(
+            loop,
+            [self, accepting = accepting_]() mutable {
+                accepting.join_for(std::chrono::nanoseconds::max());
+                self->count_->wait_at_most(0);
+            },
+            {.name = options_.name + " drain", .key = {}});
+        return server(std::move(self));
+    }
+
+    tcp::endpoint const& endpoint() const noexcept
+    {
+        return endpoint_;
+    }
+    bool serving() const
+    {
+        return !closed_ && !accepting_.done();
+    }
+    std::size_t connections() const noexcept
+    {
+        return count_->value();
+    }
+    void close()
+    {
+        if (!closed_.exchange(true))
+            accepting_.cancel();
+    }
+    void wait_closed()
+    {
+        draining_.join_for(std::chrono::nanoseconds::max());
+    }
+    void serve_forever()
+    {
+        try
+        {
+            accepting_.join_for(std::chrono::nanoseconds::max());
+        }
+        catch (...)
+        {
+            close();
+            throw;
+        }
+    }
+
+  private:
+    using pause = std::chrono::milliseconds;
+    static constexpr pause first_pause{10};
+    static constexpr pause longest_pause{1000};
+
+    void accept_until_closed()
+    {
+        event_loop& loop = get_running_loop();
+        try
+        {
+            for (;;)
+            {
+                if (options_.max_connections != 0)
+                    count_->wait_at_most(options_.max_connections - 1);
+                boost::system::error_code ec;
+                try
+                {
+                    accept_one(ec);
+                }
+                catch (boost::system::system_error const& e)
+                {
+                    // No stack or no memory for the connection's task, or its loop is gone.
+                    ec = e.code();
+                }
+                if (ec == asio::error::operation_aborted)
+                    throw_cancelled();
+                if (!ec)
+                    recovered(loop);
+                else if (ec != asio::error::connection_aborted)
+                    back_off(loop, ec);
+            }
+        }
+        catch (boost::system::system_error const& e)
+        {
+            boost::system::error_code ignored;
+            acceptor_.close(ignored);
+            bool const asked = closed_.exchange(true);
+            if (!asked || e.code() != asio::error::operation_aborted)
+                throw;
+        }
+    }
+
+    void accept_one(boost::system::error_code& ec)
+    {
+        context_kind const unit = options_.unit.value_or(
+            get_event_loop_policy()->unit() == context_kind::strand ? context_kind::strand
+                                                                    : context_kind::fiber);
+        event_loop& loop = place_context({.kind = unit, .key = {}, .name = options_.name});
+        tcp::socket socket = acceptor_.async_accept(loop.io_context(), use_fiber[ec]);
+        if (ec)
+            return;
+        std::optional<strand> on;
+        if (unit == context_kind::strand)
+            on.emplace(loop, options_.name + " connection");
+        start_(loop, on, std::move(socket), connection_count::ticket(count_),
+               options_.name + " connection");
+    }
+
+    void back_off(event_loop& loop, boost::system::error_code const& ec)
+    {
+        if (failures_++ == 0)
+        {
+            pause_ = first_pause;
+            loop.call_exception_handler(
+                {options_.name + " cannot accept connections, and goes on trying",
+                 std::make_exception_ptr(boost::system::system_error(ec)), options_.name});
+        }
+        this_fiber::sleep_for(pause_);
+        pause_ = std::min(2 * pause_, longest_pause);
+    }
+
+    void recovered(event_loop& loop)
+    {
+        if (failures_ == 0)
+            return;
+        loop.call_exception_handler({options_.name + " accepts connections again, after " +
+                                         std::to_string(failures_) + " failures",
+                                     nullptr, options_.name});
+        failures_ = 0;
+    }
+
+    server_options const options_;
+    connection_starter const start_;
+    tcp::acceptor acceptor_; // the accepting task's
+    tcp::endpoint endpoint_;
+    std::shared_ptr<connection_count> const count_;
+    std::atomic<bool> closed_ = false;
+    std::size_t failures_ = 0;
+    pause pause_ = first_pause;
+    task<> accepting_;
+    task<> draining_;
+};
+
+server start_server(tcp::endpoint const& endpoint, connection_starter start,
+                    server_options options)
+{
+    event_loop& loop = get_event_loop();
+    return std::make_shared<server_state>(loop, endpoint, std::move(start), std::move(options))
+        ->serve(loop);
+}
+
+} // namespace detail
+
+detail::server_state& server::get() const
+{
+    if (!state_)
+        detail::throw_error(error::empty_handle);
+    return *state_;
+}
+
+tcp::endpoint server::endpoint() const
+{
+    return get().endpoint();
+}
+
+void server::close()
+{
+    get().close();
+}
+
+bool server::is_serving() const
+{
+    return get().serving();
+}
+
+std::size_t server::connections() const
+{
+    return get().connections();
+}
+
+void server::wait_closed()
+{
+    get().wait_closed();
+}
+
+void server::serve_forever()
+{
+    get().serve_forever();
+}
+
+} // namespace polyloop

@@ -1,0 +1,51 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/task/detail/coroutine_task.hpp>
+
+namespace polyloop::detail {
+
+coroutine::coroutine(scheduler& s, strand_core* serial)
+    : task_base(s, serial, &coroutine::act, node_kind::handler), core_kept_(&s.core())
+{
+}
+
+void coroutine::act(ready_node* n, verb)
+{
+    auto& t = static_cast<coroutine&>(static_cast<task_base&>(*n));
+    t.sched().link_arrived(t);
+    t.start_now();
+    if (t.take_cancel() || t.core().unwinding())
+    {
+        t.finish(std::make_exception_ptr(boost::system::system_error(
+            boost::system::error_code(asio::error::operation_aborted))));
+        t.release();
+        return;
+    }
+    task_ptr const keep(&t);
+    auto launch = [&] { t.launch(); };
+    t.slice(launch);
+}
+
+void coroutine::settle() noexcept
+{
+    // A cancellation that came while the coroutine ran meets the wait that it has just begun.
+    if (!done() && (take_cancel() || core().unwinding()))
+        signal_.emit(asio::cancellation_type::terminal);
+}
+
+bool coroutine::interrupt() noexcept
+{
+    if (!started() || this_frame().fiber == this)
+        return false;
+    signal_.emit(asio::cancellation_type::terminal);
+    return true;
+}
+
+void coroutine::abort_wait() noexcept
+{
+    interrupt();
+}
+
+} // namespace polyloop::detail

@@ -1,0 +1,188 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/task/detail/scheduler.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <memory>
+#include <utility>
+
+namespace polyloop::detail {
+namespace {
+
+// How often a task that swallows `operation_aborted` is told again while its loop unwinds.
+constexpr int unwind_rounds = 64;
+
+class optional_lock
+{
+  public:
+    optional_lock(std::mutex& m, bool needed) : lock_(m, std::defer_lock)
+    {
+        if (needed)
+            lock_.lock();
+    }
+
+  private:
+    std::unique_lock<std::mutex> lock_;
+};
+
+} // namespace
+
+scheduler& scheduler::of(loop_core& core)
+{
+    auto make = [](loop_core& c) -> std::unique_ptr<task_registry> {
+        return std::make_unique<scheduler>(c);
+    };
+    return static_cast<scheduler&>(core.registry(make));
+}
+
+scheduler::scheduler(loop_core& core)
+    : core_(core), stacks_(new stack_pool(core, &fiber::main))
+{
+}
+
+scheduler::~scheduler() = default;
+
+void scheduler::start(task_base& t)
+{
+    core_.require_open();
+    bool const here = core_.single() && core_.on_loop();
+    if (here)
+    {
+        link(t);
+        core_.push_local(t);
+        return;
+    }
+    if (!core_.single())
+        link(t);
+    else
+        incoming_.fetch_add(1, std::memory_order_relaxed);
+    if (core_.single() ? core_.schedule(t) : t.strand()->schedule(t))
+        return;
+    if (!core_.single())
+        unlink(t, nullptr);
+    else
+        incoming_.fetch_sub(1, std::memory_order_relaxed);
+    throw_error(error::loop_closed);
+}
+
+strand_ptr scheduler::serialise(strand_core* wanted)
+{
+    if (wanted || core_.single())
+        return strand_ptr(wanted);
+    return strand_ptr(new strand_core(core_));
+}
+
+void scheduler::link(task_base& t) noexcept
+{
+    optional_lock const lock(mutex_, !core_.single());
+    t.linked_ = true;
+    t.prev_ = nullptr;
+    t.next_ = first_;
+    if (first_)
+        first_->prev_ = &t;
+    first_ = &t;
+    std::ptrdiff_t const n = linked_.load(std::memory_order_relaxed);
+    linked_.store(n + 1, std::memory_order_relaxed);
+    // Waiting tasks are work: an adopted io_context must not run out of it.
+    if (n == 0)
+        core_.work_started();
+}
+
+bool scheduler::unlink(task_base& t, std::exception_ptr const& failure) noexcept
+{
+    std::function<void()> round_done;
+    std::function<void(exception_context const&)> round_failed;
+    {
+        optional_lock const lock(mutex_, !core_.single());
+        if (!t.linked_)
+            return false;
+        (t.prev_ ? t.prev_->next_ : first_) = t.next_;
+        if (t.next_)
+            t.next_->prev_ = t.prev_;
+        t.linked_ = false;
+        std::ptrdiff_t const n = linked_.load(std::memory_order_relaxed);
+        linked_.store(n - 1, std::memory_order_relaxed);
+        if (n == 1)
+            core_.work_finished();
+        if (!t.in_round_) [[likely]]
+            return false;
+        t.in_round_ = false;
+        round_failed = round_failed_;
+        if (--round_size_ == 0)
+            round_done = std::exchange(round_done_, nullptr);
+    }
+    if (failure && round_failed)
+        round_failed({"exception in a task during the shutdown of a run", failure, t.name()});
+    if (round_done)
+        round_done();
+    return failure != nullptr;
+}
+
+void scheduler::cancel_all(std::function<void()> done,
+                           std::function<void(exception_context const&)> failed)
+{
+    std::vector<task_ptr> all;
+    {
+        optional_lock const lock(mutex_, !core_.single());
+        for (task_base* t = first_; t; t = t->next_)
+        {
+            all.emplace_back(t);
+            if (!std::exchange(t->in_round_, true))
+                ++round_size_;
+        }
+        round_failed_ = std::move(failed);
+        if (!all.empty())
+            round_done_ = std::exchange(done, nullptr);
+    }
+    if (done)
+        done();
+    for (task_ptr const& t : all)
+        t->cancel();
+}
+
+std::vector<std::string> scheduler::describe() const
+{
+    std::vector<std::string> out;
+    optional_lock const lock(mutex_, !core_.single());
+    for (task_base const* t = first_; t; t = t->next_)
+        out.push_back('"' + t->name() + (t->started() ? "\"" : "\" (never started)"));
+    return out;
+}
+
+void scheduler::unwind() noexcept
+{
+    for (int round = 0; round != unwind_rounds; ++round)
+    {
+        // First what is on its way, so that everybody is in the list or has ended.
+        core_.refill();
+        if (core_.single())
+            core_.run_batch();
+        core_.poll();
+        std::vector<task_ptr> all;
+        for (task_base* t = first_; t; t = t->next_)
+            all.emplace_back(t);
+        if (all.empty() && size() == 0 && (!core_.single() || core_.nothing_ready()))
+            return;
+        for (task_ptr const& t : all)
+            t->abort_wait();
+    }
+}
+
+void scheduler::detach() noexcept
+{
+    while (first_)
+    {
+        task_base& t = *first_;
+        core_.report({"a task did not end with its loop, and its stack is lost: let its waits "
+                      "throw operation_aborted",
+                      nullptr, t.name()});
+        t.finish(std::make_exception_ptr(boost::system::system_error(
+            boost::system::error_code(boost::asio::error::operation_aborted))));
+    }
+    stacks_->orphan();
+}
+
+} // namespace polyloop::detail

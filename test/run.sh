@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+set -euo pipefail
+
+usage="Usage: test/run.sh [--all] [--jobs N] [--help]
+
+Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
+
+  --all       also a release build, sanitizers, clang, a shared library, b2, and the
+              library used by two other projects
+  --jobs N    processes at once, by default one per processor
+"
+
+source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
+
+all_packages=(clang-16 libboost1.81-tools-dev)
+
+rows=(debug)
+while (($#)); do
+    case $1 in
+        --all) rows=(debug release asan tsan clang shared b2 installed subdirectory) ;;
+        --jobs) jobs=${2-}; shift $(($# > 1)) ;;
+        --help) printf '%s' "$usage"; exit 0 ;;
+        *) printf 'Unknown argument: %s\n\n%s' "$1" "$usage" >&2; exit 2 ;;
+    esac
+    shift
+done
+[[ $jobs =~ ^[1-9][0-9]*$ ]] || { echo "--jobs wants a number, not '$jobs'" >&2; exit 2; }
+
+# -- rows: each stops at its first failing command ------------------------------------------
+run_preset()
+{
+    build "$1"
+    # GCC 12's sanitizers cannot live with as much address randomisation as newer kernels do.
+    local unrandomised=()
+    if [[ $1 == [at]san ]] && setarch -R true 2> /dev/null; then
+        unrandomised=(setarch -R)
+    fi
+    "${unrandomised[@]}" ctest --preset "$1" --parallel "$jobs"
+}
+
+run_b2()
+{
+    local flags=(-q "-j$jobs" toolset=gcc warnings=extra warnings-as-errors=on)
+    b2 "${flags[@]}" polyloop test example
+    b2 "${flags[@]}" install "--prefix=$root/build/stage/b2" > /dev/null
+    test -f build/stage/b2/include/polyloop.hpp
+    test -f build/stage/b2/lib/libpolyloop.so
+    cd test/consumer/b2
+    b2 "${flags[@]}" consumer
+}
+
+# consumer NAME DIRECTORY OPTION...: another project, made from nothing each time.
+consumer()
+{
+    local directory=$root/build/consumer/$1
+    cmake -S "test/consumer/$2" -B "$directory" --fresh -G Ninja \
+        -DCMAKE_BUILD_TYPE=Debug "${@:3}"
+    cmake --build "$directory" --parallel "$jobs"
+    "$directory/consumer"
+}
+
+run_installed()
+{
+    local kind
+    for kind in debug shared; do
+        build "$kind" polyloop
+        rm -rf "build/stage/$kind"
+        cmake --install "build/$kind" --prefix "build/stage/$kind" > /dev/null
+        consumer "installed-$kind" installed "-DCMAKE_PREFIX_PATH=$root/build/stage/$kind"
+    done
+}
+
+run_subdirectory()
+{
+    consumer subdirectory subdirectory
+}
+
+run_row()
+{
+    set -e
+    case $1 in
+        b2 | installed | subdirectory) "run_$1" ;;
+        *) run_preset "$1" ;;
+    esac
+}
+
+# -- the run --------------------------------------------------------------------------------
+need "${build_packages[@]}"
+((${#rows[@]} == 1)) || need "${all_packages[@]}"
+
+cd "$root"
+logs=$root/build/log
+mkdir -p "$logs"
+
+table='' failed='' number=0
+for row in "${rows[@]}"; do
+    number=$((number + 1))
+    log=$logs/$row.log
+    echo "[$number/${#rows[@]}] $row, after $((SECONDS / 60)) min $((SECONDS % 60)) s"
+    begin=$SECONDS
+
+    # Not as a condition: there bash would not stop a row at its first failing command.
+    set +e
+    (run_row "$row") 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    set -e
+
+    result=passed
+    if ((status)); then
+        result=FAILED
+        failed+="$row failed with status $status, see $log"$'\n'
+    fi
+    table+=$(printf '%-14s %-8s %5d s' "$row" "$result" $((SECONDS - begin)))$'\n'
+done
+
+if ((${#rows[@]} > 1)); then
+    printf '\n%s\n' "$table"
+    # What ctest said at the end of the first row.
+    [[ $failed ]] || sed -n '/tests passed/,$p' "$logs/debug.log"
+fi
+if [[ $failed ]]; then
+    printf '\n%s' "$failed"
+    exit 1
+fi
