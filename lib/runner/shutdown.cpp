@@ -24,17 +24,18 @@ std::string seconds(std::chrono::nanoseconds d)
 /// So many answers are awaited; the last one stops the main loop.
 struct shutdown::gate
 {
-    gate(std::shared_ptr<event_loop> m, std::size_t n) : main(std::move(m)), awaited(n)
+    gate(std::shared_ptr<event_loop> const& m, std::size_t n) : main(m), awaited(n)
     {
     }
 
     void answer() noexcept
     {
         if (awaited.fetch_sub(1, std::memory_order_acq_rel) == 1)
-            main->stop();
+            if (auto const m = main.lock())
+                m->stop();
     }
 
-    std::shared_ptr<event_loop> main;
+    std::weak_ptr<event_loop> main; // a task that never ends may keep the gate
     std::atomic<std::size_t> awaited;
 };
 
@@ -66,7 +67,7 @@ void shutdown::report(exception_context const& c) const noexcept
 
 void shutdown::run_main_until(std::shared_ptr<gate> const& g)
 {
-    callback_handle alarm = main_->call_at(deadline_, [m = main_] { m->stop(); });
+    callback_handle alarm = main_->call_at(deadline_, [m = main_.get()] { m->stop(); });
     auto open = [](void* p) { return static_cast<gate*>(p)->awaited.load() == 0; };
     // Somebody's stray stop ends a run early, so it is run again while there is time.
     while (g->awaited.load() != 0 && !time_is_over())
@@ -79,7 +80,10 @@ void shutdown::cancel_tasks()
     while (!main_->is_closed() && tasks_left() != 0 && !time_is_over())
     {
         auto const g = std::make_shared<gate>(main_, loops_.size());
-        auto failed = [m = main_](exception_context const& c) { m->call_exception_handler(c); };
+        auto failed = [main = std::weak_ptr(main_)](exception_context const& c) {
+            if (auto const m = main.lock())
+                m->call_exception_handler(c);
+        };
         std::vector<std::shared_ptr<std::atomic<bool>>> heard;
         for (auto const& l : loops_)
         {

@@ -110,9 +110,13 @@ bool scheduler::unlink(task_base& t, std::exception_ptr const& failure) noexcept
         if (!t.in_round_) [[likely]]
             return false;
         t.in_round_ = false;
-        round_failed = round_failed_;
         if (--round_size_ == 0)
+        {
             round_done = std::exchange(round_done_, nullptr);
+            round_failed = std::exchange(round_failed_, nullptr);
+        }
+        else
+            round_failed = round_failed_;
     }
     if (failure && round_failed)
         round_failed({"exception in a task during the shutdown of a run", failure, t.name()});
@@ -133,9 +137,11 @@ void scheduler::cancel_all(std::function<void()> done,
             if (!std::exchange(t->in_round_, true))
                 ++round_size_;
         }
-        round_failed_ = std::move(failed);
         if (!all.empty())
+        {
+            round_failed_ = std::move(failed);
             round_done_ = std::exchange(done, nullptr);
+        }
     }
     if (done)
         done();

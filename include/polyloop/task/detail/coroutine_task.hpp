@@ -183,6 +183,8 @@ class coroutine_task final : public coroutine
         void end(std::exception_ptr e) noexcept
         {
             coroutine_task* const t = std::exchange(task_, nullptr);
+            // What co_spawn left there holds the task's executor, and so the task.
+            t->slot().clear();
             t->finish(std::move(e));
             t->release();
         }
