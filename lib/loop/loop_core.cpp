@@ -423,7 +423,7 @@ void loop_core::check_run_locked() const
         throw_error(error::another_loop_running);
 }
 
-bool loop_core::enter_run(bool (*done)(void*), void* arg)
+bool loop_core::enter_run(bool (*done)(void*), void* arg, bool& stopped_before)
 {
     std::unique_lock lock(run_mutex_);
     check_run_locked();
@@ -433,6 +433,7 @@ bool loop_core::enter_run(bool (*done)(void*), void* arg)
     if (done && done(arg))
         return false;
     require_open();
+    stopped_before = stopping_;
     ++running_;
     return true;
 }
@@ -452,14 +453,15 @@ void loop_core::leave_run() noexcept
 
 void loop_core::run(bool (*done)(void*), void* arg)
 {
-    if (!enter_run(done, arg))
+    bool stopped_before = false;
+    if (!enter_run(done, arg, stopped_before))
         return;
     auto const work = asio::make_work_guard(*io_);
     {
         frame_guard guard;
         guard.frame().loop = facade_;
         guard.frame().core = this;
-        if (stopping_)
+        if (stopped_before)
         {
             poll_before_stop_ = single_;
             if (single_)
@@ -504,6 +506,18 @@ void loop_core::run_io()
 void loop_core::stop() noexcept
 {
     std::lock_guard const lock(run_mutex_);
+    stop_locked();
+}
+
+void loop_core::stop_if_running() noexcept
+{
+    std::lock_guard const lock(run_mutex_);
+    if (running_ > 0)
+        stop_locked();
+}
+
+void loop_core::stop_locked() noexcept
+{
     if (is_closed() || stopping_.exchange(true))
         return;
     if (!single_)

@@ -242,9 +242,11 @@ void shared_policy::start(std::shared_ptr<event_loop> main)
             this_context::set_thread_name(main->name() + '/' + std::to_string(i));
             if (options_.pin)
                 helpers_->allowed.pin(i);
-            // A stop is for those who wait for a result; the helpers come back.
+            // A stop is for those who wait for a result; the helpers come back. `quit` is asked
+            // under the lock that `stop` takes, so none comes back after that.
+            auto quit = [](void* p) { return static_cast<helpers*>(p)->quit.load(); };
             while (!helpers_->quit)
-                main->run_forever();
+                main->core().run(quit, helpers_.get());
         });
     if (options_.pin)
         pin_main(helpers_->allowed, *main);

@@ -32,7 +32,7 @@ struct shutdown::gate
     {
         if (awaited.fetch_sub(1, std::memory_order_acq_rel) == 1)
             if (auto const m = main.lock())
-                m->stop();
+                m->core().stop_if_running();
     }
 
     std::weak_ptr<event_loop> main; // a task that never ends may keep the gate

@@ -17,7 +17,7 @@ struct stopper : join_waiter
     static void on_done(join_waiter* w)
     {
         auto& s = *static_cast<stopper*>(w);
-        s.loop.stop();
+        s.loop.core().stop_if_running();
         s.told = true; // the last access: the waiting thread may return now
     }
 

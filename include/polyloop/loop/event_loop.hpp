@@ -230,7 +230,7 @@ class event_loop
             if (!static_cast<bool>(f))
                 detail::throw_error(error::bad_config, "the callable is empty");
         }
-        else if constexpr (std::is_pointer_v<std::decay_t<F>>)
+        else if constexpr (std::is_pointer_v<std::remove_cvref_t<F>>)
         {
             if (!f)
                 detail::throw_error(error::bad_config, "the callable is a null pointer");

@@ -204,6 +204,9 @@ class loop_core
     /// Throws what `run` would throw now.
     POLYLOOP_DECL void check_run() const;
     POLYLOOP_DECL void stop() noexcept;
+    /// For who has just made `done` true: a run that has not begun will see that by itself, and
+    /// shall not be stopped besides.
+    POLYLOOP_DECL void stop_if_running() noexcept;
     POLYLOOP_DECL void close();
     POLYLOOP_DECL bool is_running() const noexcept;
     bool is_closed() const noexcept
@@ -337,8 +340,9 @@ class loop_core
     void discard_ready() noexcept;
     void run_io();
     void check_run_locked() const;
-    bool enter_run(bool (*done)(void*), void* arg);
+    bool enter_run(bool (*done)(void*), void* arg, bool& stopped_before);
     void leave_run() noexcept;
+    void stop_locked() noexcept;
 
     // read by every thread
     asio::io_context* io_;

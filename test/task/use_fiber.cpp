@@ -1,0 +1,355 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#define BOOST_TEST_MODULE task.use_fiber
+
+#include <polyloop/task/use_fiber.hpp>
+
+#include "support/error.hpp"
+#include "support/policies.hpp"
+
+#include <polyloop/loop/tcp.hpp>
+#include <polyloop/task/spawn.hpp>
+#include <polyloop/task/this_fiber.hpp>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <atomic>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+
+namespace {
+
+using local = asio::local::stream_protocol;
+using boost::system::error_code;
+
+struct socket_pair
+{
+    explicit socket_pair(event_loop& loop) : a(loop.io_context()), b(loop.io_context())
+    {
+        asio::local::connect_pair(a, b);
+    }
+
+    local::socket a;
+    local::socket b;
+};
+
+test::fails_with const aborted(make_error_code(asio::error::operation_aborted));
+
+/// An operation that completes with whatever it is given, from wherever.
+template <class Signature, class Token, class Start>
+auto operation(Token&& token, Start start)
+{
+    return asio::async_initiate<Token, Signature>(
+        [](auto handler, Start s) { s(std::move(handler)); }, token, std::move(start));
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(reads_and_writes)
+{
+    test::under_every_policy([] {
+        socket_pair p(get_running_loop());
+        auto echo = spawn([&p] {
+            char buffer[64];
+            std::size_t const n = p.b.async_read_some(asio::buffer(buffer), use_fiber);
+            return asio::async_write(p.b, asio::buffer(buffer, n), use_fiber);
+        });
+        BOOST_TEST(asio::async_write(p.a, asio::buffer("hello\n", 6), use_fiber) == 6u);
+        std::string line;
+        asio::async_read_until(p.a, asio::dynamic_buffer(line), '\n', use_fiber);
+        BOOST_TEST(line == "hello\n");
+        BOOST_TEST(echo.join() == 6u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(errors_are_thrown_or_stored)
+{
+    test::under_every_policy([] {
+        socket_pair p(get_running_loop());
+        p.b.close();
+        char buffer[8];
+        BOOST_CHECK_EXCEPTION(p.a.async_read_some(asio::buffer(buffer), use_fiber),
+                              boost::system::system_error,
+                              test::fails_with(make_error_code(asio::error::eof)));
+        error_code ec;
+        BOOST_TEST(p.a.async_read_some(asio::buffer(buffer), use_fiber[ec]) == 0u);
+        BOOST_TEST(ec == asio::error::eof);
+        asio::steady_timer t(get_running_loop().io_context(), 0s);
+        t.async_wait(use_fiber[ec]);
+        BOOST_TEST(!ec); // and success clears it
+    });
+}
+
+BOOST_AUTO_TEST_CASE(under_as_tuple)
+{
+    test::under_every_policy([] {
+        socket_pair p(get_running_loop());
+        p.b.close();
+        char buffer[8];
+        auto const [ec, n] =
+            p.a.async_read_some(asio::buffer(buffer), asio::as_tuple(use_fiber));
+        BOOST_TEST(ec == asio::error::eof);
+        BOOST_TEST(n == 0u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(as_default_on)
+{
+    test::under_every_policy([] {
+        asio::io_context& io = get_running_loop().io_context();
+        auto timer = use_fiber_t::as_default_on(asio::steady_timer(io, 1ms));
+        timer.async_wait();
+        use_fiber_t::as_default_on_t<tcp::acceptor> acceptor(
+            io, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+        auto client = spawn([&] {
+            use_fiber_t::as_default_on_t<tcp::socket> s(get_running_loop().io_context());
+            s.async_connect(acceptor.local_endpoint());
+            return asio::async_write(s, asio::buffer("x", 1), use_fiber);
+        });
+        auto s = acceptor.async_accept();
+        char c;
+        BOOST_TEST(s.async_read_some(asio::buffer(&c, 1), use_fiber) == 1u);
+        BOOST_TEST(client.join() == 1u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(what_an_operation_completes_with_is_what_it_returns)
+{
+    run([] {
+        operation<void()>(use_fiber, [](auto h) { asio::post(std::move(h)); });
+        int const one = operation<void(int)>(use_fiber, [](auto h) {
+            auto const ex = asio::get_associated_executor(h);
+            asio::post(ex, [h = std::move(h)]() mutable { std::move(h)(7); });
+        });
+        BOOST_TEST(one == 7);
+        auto const [a, b] = operation<void(std::string, std::unique_ptr<int>)>(
+            use_fiber, [](auto h) {
+                auto const ex = asio::get_associated_executor(h);
+                asio::post(ex, [h = std::move(h)]() mutable {
+                    std::move(h)("a", std::make_unique<int>(2));
+                });
+            });
+        BOOST_TEST(a == "a");
+        BOOST_TEST(*b == 2);
+        BOOST_CHECK_THROW(
+            operation<void(std::exception_ptr)>(
+                use_fiber,
+                [](auto h) {
+                    auto const ex = asio::get_associated_executor(h);
+                    asio::post(ex, [h = std::move(h)]() mutable {
+                        std::move(h)(std::make_exception_ptr(std::logic_error("x")));
+                    });
+                }),
+            std::logic_error);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_handler_that_is_called_at_once_or_elsewhere)
+{
+    test::under_every_policy([] {
+        // On the fiber's own stack, while it still initiates.
+        BOOST_TEST(operation<void(int)>(use_fiber, [](auto h) { std::move(h)(1); }) == 1);
+        // On a foreign thread, past the executor.
+        for (int i = 0; i != 50; ++i)
+        {
+            std::thread t;
+            int const got = operation<void(int)>(use_fiber, [&t, i](auto h) {
+                t = std::thread([h = std::move(h), i]() mutable { std::move(h)(int(i)); });
+            });
+            BOOST_TEST(got == i);
+            t.join();
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(an_operation_that_is_dropped_ends_the_wait)
+{
+    test::under_every_policy([] {
+        BOOST_CHECK_EXCEPTION(operation<void(int)>(use_fiber, [](auto) {}),
+                              boost::system::system_error, aborted);
+        error_code ec;
+        auto const n = operation<void(error_code, std::size_t)>(use_fiber[ec], [](auto) {});
+        BOOST_TEST(ec == asio::error::operation_aborted);
+        BOOST_TEST(n == 0u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(outside_of_a_fiber_it_is_refused_before_the_operation_starts)
+{
+    event_loop loop;
+    bool started = false;
+    auto attempt = [&started] {
+        return test::code_of([&started] {
+            operation<void()>(use_fiber, [&started](auto h) {
+                started = true;
+                std::move(h)();
+            });
+        });
+    };
+    BOOST_TEST(attempt() == make_error_code(error::not_in_fiber));
+    error_code in_callback;
+    error_code in_coroutine;
+    loop.call_soon([&] { in_callback = attempt(); });
+    run_until_complete(loop, [&]() -> asio::awaitable<void> {
+        in_coroutine = attempt();
+        co_return;
+    });
+    BOOST_TEST(in_callback == make_error_code(error::not_in_fiber));
+    BOOST_TEST(in_coroutine == make_error_code(error::not_in_fiber));
+    BOOST_TEST(!started);
+}
+
+BOOST_AUTO_TEST_CASE(cancellation_reaches_the_operation_simple_and_composed)
+{
+    test::under_every_policy([] {
+        socket_pair p(get_running_loop());
+        std::atomic<int> begun = 0;
+        auto simple = spawn([&] {
+            char c;
+            ++begun;
+            p.a.async_read_some(asio::buffer(&c, 1), use_fiber);
+        });
+        auto composed = spawn([&] {
+            std::string all(1000, ' ');
+            error_code ec;
+            ++begun;
+            std::size_t const n = asio::async_read(p.b, asio::buffer(all), use_fiber[ec]);
+            return ec == asio::error::operation_aborted ? n : std::size_t(9999);
+        });
+        while (begun != 2)
+            this_fiber::yield();
+        simple.cancel();
+        BOOST_CHECK_EXCEPTION(simple.join(), boost::system::system_error, aborted);
+        asio::async_write(p.a, asio::buffer("abc", 3), use_fiber);
+        while (p.b.available() != 0)
+            this_fiber::yield();
+        composed.cancel();
+        BOOST_TEST(composed.join() == 3u); // what came before is told
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_result_that_was_there_before_the_cancel_is_kept)
+{
+    test::under_every_policy([] {
+        auto t = spawn([] {
+            // Not cancellable: it completes all the same, and the cancel comes at the next wait.
+            task<> me = this_fiber::current_task();
+            int const got = operation<void(int)>(use_fiber, [me](auto h) mutable {
+                auto const ex = asio::get_associated_executor(h);
+                asio::post(ex, [h = std::move(h), me]() mutable {
+                    me.cancel();
+                    std::move(h)(4);
+                });
+            });
+            error_code const ec = test::code_of([] { this_fiber::yield(); });
+            this_fiber::yield();
+            return got == 4 && ec == asio::error::operation_aborted;
+        });
+        BOOST_TEST(t.join());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(sockets_of_another_loop)
+{
+    run(
+        [] {
+            auto const loops = get_event_loop_policy()->loops();
+            socket_pair p(*loops[1]);
+            for (auto const& l : {loops[0], loops[2]})
+            {
+                auto t = spawn(*l, [&] {
+                    char c = 0;
+                    asio::async_read(p.a, asio::buffer(&c, 1), use_fiber);
+                    bool const home = &get_running_loop() == l.get();
+                    return home ? c : '?';
+                });
+                asio::async_write(p.b, asio::buffer("k", 1), use_fiber);
+                BOOST_TEST(t.join() == 'k');
+            }
+            auto stuck = spawn(*loops[2], [&] {
+                char c = 0;
+                asio::async_read(p.a, asio::buffer(&c, 1), use_fiber);
+            });
+            this_fiber::sleep_for(1ms); // either way it is cancelled, waiting or not yet
+            stuck.cancel();
+            BOOST_CHECK_EXCEPTION(stuck.join(), boost::system::system_error, aborted);
+        },
+        {.policy = make_policy("fiber loops=3")});
+}
+
+BOOST_AUTO_TEST_CASE(io_objects_on_strands_and_any_executor)
+{
+    test::under_every_policy([] {
+        asio::io_context& io = get_running_loop().io_context();
+        asio::steady_timer on_asio_strand(asio::make_strand(io), 1ms);
+        on_asio_strand.async_wait(use_fiber);
+        asio::steady_timer on_strand(strand(get_running_loop()), 1ms);
+        on_strand.async_wait(use_fiber);
+        asio::post(io, use_fiber);
+        asio::dispatch(io, use_fiber);
+        asio::experimental::channel<void(error_code, int)> channel(io, 1);
+        auto sender = spawn(get_running_loop(), [&channel] {
+            for (int i = 0; i != 3; ++i)
+                channel.async_send(error_code(), i, use_fiber);
+        });
+        if (get_running_loop().options().concurrency == 1)
+            for (int i = 0; i != 3; ++i)
+                BOOST_TEST(channel.async_receive(use_fiber) == i);
+        else
+            channel.close();
+        (void)test::code_of([&] { sender.join(); });
+    });
+}
+
+BOOST_AUTO_TEST_CASE(cancel_races_with_completion)
+{
+    // Whichever wins, each wait ends exactly once, and nothing is lost.
+    for (unsigned seed = 1; seed <= 5; ++seed)
+        BOOST_TEST_CONTEXT("seed " << seed)
+            test::under_every_policy([seed] {
+                std::mt19937 random(seed);
+                std::atomic<int> ended = 0;
+                std::vector<task<>> all;
+                for (int i = 0; i != 100; ++i)
+                    all.push_back(spawn([&ended, us = random() % 300] {
+                        asio::steady_timer t(get_running_loop().io_context(),
+                                             std::chrono::microseconds(us));
+                        error_code ec;
+                        t.async_wait(use_fiber[ec]);
+                        ++ended;
+                    }));
+                for (auto& t : all)
+                {
+                    if (random() % 4 == 0)
+                        this_fiber::yield();
+                    t.cancel();
+                }
+                int never_started = 0;
+                for (auto& t : all)
+                {
+                    test::code_of([&] { t.join(); });
+                    never_started += t.cancelled();
+                }
+                BOOST_TEST(ended + never_started == 100);
+            });
+}
