@@ -57,8 +57,6 @@ char const* describe(error e) noexcept
         return "the handle is empty: assign it from spawn or call_soon first";
     case error::policy_in_use:
         return "the policy object serves another run: give each run a policy of its own";
-    case error::server_closed:
-        return "the server is closed: start a new one";
     }
     return "unknown polyloop error: the library that made it is newer than the one that "
            "prints it";

@@ -43,7 +43,6 @@ enum class error
     result_taken,         ///< a result that cannot be copied was taken before
     empty_handle,         ///< a default-constructed or moved-from handle
     policy_in_use,        ///< the policy object serves another run
-    server_closed,        ///< the server accepts no more
 };
 
 POLYLOOP_DECL boost::system::error_category const& error_category() noexcept;

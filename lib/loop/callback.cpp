@@ -10,6 +10,7 @@ callback::callback(loop_core& c, manager m) noexcept
     : ready_node(&callback::act, node_kind::callback), core_(&c), manage_(m)
 {
     expire = &callback::on_expire;
+    dropped = &callback::on_drop;
 }
 
 bool callback::leave_pending(state next) noexcept
@@ -21,11 +22,43 @@ bool callback::leave_pending(state next) noexcept
 bool callback::start()
 {
     intrusive_ptr_add_ref(this);
+    if (!core_->single())
+        core_->start_tracking(*this);
     if (core_->schedule(*this))
         return true;
+    if (!core_->single())
+        core_->untrack(*this);
     intrusive_ptr_release(this);
     return false;
 }
+
+/// A timed callback on its way to its loop; dropped with the loop if it never arrives.
+class callback::arrival
+{
+  public:
+    explicit arrival(callback_ptr c) noexcept : callback_(std::move(c))
+    {
+    }
+    arrival(arrival&&) noexcept = default;
+    arrival& operator=(arrival&&) = delete;
+    ~arrival()
+    {
+        if (callback_)
+            on_drop(callback_.get());
+    }
+
+    void operator()()
+    {
+        loop_core& core = *callback_->core_;
+        if (callback_->cancelled() || core.is_closed())
+            return;
+        core.insert_timer(*callback_);
+        callback_.detach();
+    }
+
+  private:
+    callback_ptr callback_;
+};
 
 bool callback::start_at(steady_time when)
 {
@@ -38,13 +71,7 @@ bool callback::start_at(steady_time when)
         self.detach(); // the timer queue's reference
         return true;
     }
-    return core_->post([self = std::move(self)]() mutable {
-        loop_core& core = *self->core_;
-        if (self->cancelled() || core.is_closed())
-            return;
-        core.insert_timer(*self);
-        self.detach();
-    });
+    return core_->post(arrival(std::move(self)));
 }
 
 void callback::cancel() noexcept
@@ -71,8 +98,17 @@ void callback::cancel() noexcept
 void callback::on_expire(timer_node* n)
 {
     auto* self = static_cast<callback*>(n);
+    if (!self->core_->single())
+        self->core_->track(*self);
     if (!self->core_->schedule(*self))
         self->perform(verb::discard);
+}
+
+void callback::on_drop(timer_node* n)
+{
+    auto* self = static_cast<callback*>(n);
+    if (self->leave_pending(state::taken))
+        self->manage_(self, operation::release);
 }
 
 void callback::act(ready_node* n, verb v)
@@ -83,6 +119,8 @@ void callback::act(ready_node* n, verb v)
 void callback::perform(verb v)
 {
     callback_ptr const self(this, false); // the queue's reference
+    if (!core_->single())
+        core_->untrack(*this);
     if (!leave_pending(state::taken))
         return;
     if (v == verb::discard || core_->is_closed())
@@ -90,6 +128,9 @@ void callback::perform(verb v)
         manage_(this, operation::release);
         return;
     }
+    // Keyed by the flag, so that the clock is read in debug mode only.
+    bool const timed = core_->debug();
+    steady_time const begin = timed ? std::chrono::steady_clock::now() : steady_time();
     try
     {
         manage_(this, operation::call);
@@ -98,6 +139,15 @@ void callback::perform(verb v)
     {
         core_->report({"exception in a callback", std::current_exception()});
     }
+    if (timed)
+        report_if_slow(std::chrono::steady_clock::now() - begin);
+}
+
+void callback::report_if_slow(std::chrono::nanoseconds took) const
+{
+    if (took >= core_->options().slow_callback)
+        core_->report({"slow callback: it held loop \"" + core_->options().name + "\" for " +
+                       std::to_string(std::chrono::duration<double>(took).count()) + " s"});
 }
 
 void callback::destroy() noexcept

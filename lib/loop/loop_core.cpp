@@ -51,7 +51,7 @@ int concurrency_hint(loop_options const& o)
 /// One node as one handler, for loops of higher concurrency.
 struct node_handler
 {
-    loop_core* core;
+    core_ptr core; // an adopted io_context may run this after the loop is gone
     ready_node* node;
 
     node_handler(loop_core& c, ready_node& n) noexcept : core(&c), node(&n)
@@ -59,7 +59,7 @@ struct node_handler
     }
 
     node_handler(node_handler&& other) noexcept
-        : core(other.core), node(std::exchange(other.node, nullptr))
+        : core(std::move(other.core)), node(std::exchange(other.node, nullptr))
     {
     }
 
@@ -225,18 +225,13 @@ void loop_core::on_drain(bool local) noexcept
     if (local)
         drain_posted_ = false;
     core_entry const entry(*this);
-    if (poll_before_stop_ && running_ > 0)
-    {
-        // S31: a loop that was stopped before it ran looks at its I/O once. The next drain
-        // comes after that.
-        poll_before_stop_ = false;
-        return;
-    }
     run_batch();
 }
 
 void loop_core::run_batch() noexcept
 {
+    if (hopping_)
+        return; // it comes at the end of the hops
     take_inbox();
     if (batch_done_)
     {
@@ -341,13 +336,21 @@ bool loop_core::erase_timer(timer_node& n) noexcept
 // io_context without other work shall return from run().
 void loop_core::idle_timer() noexcept
 {
+    if (!armed_ || timer_work_returned_)
+        return;
     // Only inside a handler of the io_context: elsewhere the count could reach zero and
     // stop it.
-    if (armed_ && !timer_work_returned_ && on_loop())
+    if (on_loop())
     {
         timer_work_returned_ = true;
         work_finished();
     }
+    else if (!single_)
+        post([self = core_ptr(this)] {
+            std::lock_guard const lock(self->timer_mutex_);
+            if (self->timers_.empty())
+                self->idle_timer();
+        });
 }
 
 void loop_core::arm()
@@ -405,10 +408,11 @@ bool loop_core::is_running() const noexcept
     return running_ > 0;
 }
 
-void loop_core::check_run() const
+unsigned loop_core::check_run() const
 {
     std::lock_guard const lock(run_mutex_);
     check_run_locked();
+    return stops_;
 }
 
 void loop_core::check_run_locked() const
@@ -434,6 +438,9 @@ bool loop_core::enter_run(bool (*done)(void*), void* arg, bool& stopped_before)
         return false;
     require_open();
     stopped_before = stopping_;
+    // An application that ran the adopted io_context to its end has left it stopped.
+    if (running_ == 0 && io_->stopped())
+        io_->restart();
     ++running_;
     return true;
 }
@@ -444,7 +451,7 @@ void loop_core::leave_run() noexcept
     if (--running_ == 0)
     {
         stopping_ = false;
-        poll_before_stop_ = false;
+        hopping_ = false;
         if (io_->stopped())
             io_->restart();
     }
@@ -456,18 +463,16 @@ void loop_core::run(bool (*done)(void*), void* arg)
     bool stopped_before = false;
     if (!enter_run(done, arg, stopped_before))
         return;
-    auto const work = asio::make_work_guard(*io_);
     {
+        // Ends before leave_run restarts the io_context, which would stop again without work.
+        auto const work = asio::make_work_guard(*io_);
         frame_guard guard;
         guard.frame().loop = facade_;
         guard.frame().core = this;
         if (stopped_before)
         {
-            poll_before_stop_ = single_;
-            if (single_)
-                post_drain();
-            else
-                asio::post(*io_, [self = core_ptr(this)] { self->io_->stop(); });
+            hopping_ = single_;
+            hop_then_stop(2);
         }
         for (;;)
             try
@@ -481,6 +486,26 @@ void loop_core::run(bool (*done)(void*), void* arg)
             }
     }
     leave_run();
+}
+
+// S31: a loop that was stopped before it ran makes one iteration: its I/O and timers are looked
+// at without blocking, then what is ready runs. The io_context polls between two handlers of
+// which one posts the other, and queues what it found behind the second: so the third comes
+// after that.
+void loop_core::hop_then_stop(int hops)
+{
+    asio::post(*io_, [self = core_ptr(this), hops] {
+        if (hops != 0)
+            self->hop_then_stop(hops - 1);
+        else if (!self->single_)
+            self->io_->stop();
+        else
+        {
+            core_entry const entry(*self);
+            self->hopping_ = false;
+            self->run_batch();
+        }
+    });
 }
 
 void loop_core::run_io()
@@ -506,6 +531,7 @@ void loop_core::run_io()
 void loop_core::stop() noexcept
 {
     std::lock_guard const lock(run_mutex_);
+    ++stops_;
     stop_locked();
 }
 
@@ -544,6 +570,8 @@ void loop_core::close()
     {
         core_entry const entry(*this);
         unwinding_ = true;
+        drop_jobs();
+        drop_callbacks();
         if (task_registry* const r = registry())
             r->unwind();
         discard_ready();
@@ -552,6 +580,9 @@ void loop_core::close()
             n->expire(n);
             discard_ready();
         }
+        drop_callbacks(); // those that have just expired
+        if (std::exchange(timer_work_returned_, false))
+            work_started(); // the aborted wait will be counted down by its own handler
         timer_.reset();
         for (ready_node* n = inbox_.close(); n;)
             (std::exchange(n, n->next))->act(n, ready_node::verb::discard);
@@ -559,10 +590,105 @@ void loop_core::close()
     }
     while (posters_.load() != 0)
         std::this_thread::yield();
-    if (auto const pool = shut_default_executor())
-        pool->stop();
+    abandon(shut_default_executor());
     std::lock_guard const lock(rare_mutex_);
     handler_.reset();
+}
+
+// Without waiting (S35): the pool's destructor would join its threads.
+void loop_core::abandon(std::shared_ptr<asio::thread_pool> pool) noexcept
+{
+    if (!pool)
+        return;
+    pool->stop();
+    std::thread([p = std::move(pool)]() mutable { p.reset(); }).detach();
+}
+
+void loop_core::drop_jobs() noexcept
+{
+    for (;;)
+    {
+        boost::intrusive_ptr<executor_job> job;
+        {
+            std::lock_guard const lock(rare_mutex_);
+            if (!jobs_)
+                return;
+            job.reset(jobs_);
+            unlink_job(*job);
+        }
+        job->drop();
+    }
+}
+
+void loop_core::unlink_job(executor_job& job) noexcept
+{
+    (job.prev ? job.prev->next : jobs_) = job.next;
+    if (job.next)
+        job.next->prev = job.prev;
+    job.linked = false;
+}
+
+void loop_core::add_job(executor_job& job)
+{
+    std::lock_guard const lock(rare_mutex_);
+    require_open();
+    job.prev = nullptr;
+    job.next = jobs_;
+    if (jobs_)
+        jobs_->prev = &job;
+    jobs_ = &job;
+    job.linked = true;
+}
+
+bool loop_core::take_job(executor_job& job) noexcept
+{
+    std::lock_guard const lock(rare_mutex_);
+    if (!job.linked)
+        return false;
+    unlink_job(job);
+    posters_.fetch_add(1); // until finish_job
+    return true;
+}
+
+void loop_core::finish_job() noexcept
+{
+    posters_.fetch_sub(1);
+}
+
+void loop_core::track(timer_node& n) noexcept
+{
+    n.prev = nullptr;
+    n.next = tracked_;
+    if (tracked_)
+        tracked_->prev = &n;
+    tracked_ = &n;
+    n.place = timer_node::tracked;
+}
+
+void loop_core::start_tracking(timer_node& n) noexcept
+{
+    std::lock_guard const lock(timer_mutex_);
+    track(n);
+}
+
+void loop_core::untrack(timer_node& n) noexcept
+{
+    std::lock_guard const lock(timer_mutex_);
+    if (n.place != timer_node::tracked)
+        return;
+    (n.prev ? n.prev->next : tracked_) = n.next;
+    if (n.next)
+        n.next->prev = n.prev;
+    n.place = timer_node::nowhere;
+}
+
+void loop_core::drop_callbacks() noexcept
+{
+    while (timer_node* const n = tracked_) // no thread runs the loop any more
+    {
+        untrack(*n);
+        n->dropped(n);
+    }
 }
 
 void loop_core::discard_ready() noexcept

@@ -20,6 +20,10 @@ void loop_group::add(std::shared_ptr<event_loop> loop)
 {
     if (!loop)
         detail::throw_error(error::bad_config, "loop_group::add: the loop is null");
+    if (!loop->options().locking)
+        detail::throw_error(error::option_unsupported,
+                            "loop_group::add: loop \"" + loop->name() +
+                                "\" was made with loop_options::locking off");
     loops_.push_back(std::move(loop));
 }
 

@@ -85,7 +85,7 @@ void strand_core::run(ready_node* n, ready_node::verb v)
         }
         try
         {
-            next->act(next, v);
+            next->act(next, self.core_->is_closed() ? ready_node::verb::discard : v);
         }
         catch (...)
         {

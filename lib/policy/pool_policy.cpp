@@ -17,17 +17,18 @@ unsigned count_or_processors(unsigned n) noexcept
     return n ? n : usable_processors();
 }
 
-/// Pins the runner's thread; the loop's exception handler is told where that fails.
-void pin_main(detail::affinity const& allowed, event_loop& main)
+/// Pins the calling thread; the loop's exception handler is told where that fails.
+void pin(detail::affinity const& allowed, unsigned n, event_loop& loop)
 {
     try
     {
-        allowed.pin(0);
+        allowed.pin(n);
     }
     catch (...)
     {
-        main.call_exception_handler({"loop \"" + main.name() + "\" could not be pinned",
-                                     std::current_exception()});
+        loop.call_exception_handler(
+            {"a thread of loop \"" + loop.name() + "\" could not be pinned",
+             std::current_exception()});
     }
 }
 
@@ -36,6 +37,17 @@ void pin_main(detail::affinity const& allowed, event_loop& main)
     detail::throw_error(error::policy_in_use,
                         "this policy's loops serve another run; set run_options::policy to "
                         "a policy object of this run's own");
+}
+
+void check_main(event_loop const* main)
+{
+    if (!main)
+        detail::throw_error(error::bad_config, "the main loop of a pool is null");
+    if (!main->options().locking)
+        detail::throw_error(error::option_unsupported,
+                            "loop \"" + main->name() +
+                                "\" was made with loop_options::locking off, but a pool's loops "
+                                "are touched by several threads");
 }
 
 pool_options checked(pool_options o)
@@ -127,8 +139,7 @@ event_loop& pool_policy::place(placement_request const& request)
 
 void pool_policy::start(std::shared_ptr<event_loop> main)
 {
-    if (!main)
-        detail::throw_error(error::bad_config, "pool_policy::start: the main loop is null");
+    check_main(main.get());
     auto r = std::make_shared<run>();
     r->loops.push_back(main);
     for (unsigned i = 1; i < count_or_processors(options_.loops); ++i)
@@ -145,9 +156,17 @@ void pool_policy::start(std::shared_ptr<event_loop> main)
             refuse_second_run();
         run_ = r;
     }
-    r->group.start(options_.pin, 1);
+    try
+    {
+        r->group.start(options_.pin, 1);
+    }
+    catch (...) // no more threads: those that have started end again
+    {
+        stop();
+        throw;
+    }
     if (options_.pin)
-        pin_main(r->allowed, *main);
+        pin(r->allowed, 0, *main);
 }
 
 void pool_policy::stop()
@@ -227,8 +246,7 @@ event_loop& shared_policy::place(placement_request const&)
 
 void shared_policy::start(std::shared_ptr<event_loop> main)
 {
-    if (!main)
-        detail::throw_error(error::bad_config, "shared_policy::start: the main loop is null");
+    check_main(main.get());
     {
         std::lock_guard const lock(mutex_);
         if (main_)
@@ -236,20 +254,31 @@ void shared_policy::start(std::shared_ptr<event_loop> main)
         main_ = main;
     }
     helpers_ = std::make_unique<helpers>();
-    // Of a loop that was made elsewhere, only as many threads as it allows.
-    for (unsigned i = 1; i < main->options().concurrency; ++i)
-        helpers_->threads.emplace_back([this, main, i] {
-            this_context::set_thread_name(main->name() + '/' + std::to_string(i));
-            if (options_.pin)
-                helpers_->allowed.pin(i);
-            // A stop is for those who wait for a result; the helpers come back. `quit` is asked
-            // under the lock that `stop` takes, so none comes back after that.
-            auto quit = [](void* p) { return static_cast<helpers*>(p)->quit.load(); };
-            while (!helpers_->quit)
-                main->core().run(quit, helpers_.get());
-        });
+    try
+    {
+        // Of a loop that was made elsewhere, only as many threads as it allows.
+        for (unsigned i = 1; i < main->options().concurrency; ++i)
+            helpers_->threads.emplace_back([this, main, i] { help(main, i); });
+    }
+    catch (...) // no more threads: those that have started end again
+    {
+        stop();
+        throw;
+    }
     if (options_.pin)
-        pin_main(helpers_->allowed, *main);
+        pin(helpers_->allowed, 0, *main);
+}
+
+void shared_policy::help(std::shared_ptr<event_loop> const& main, unsigned number)
+{
+    this_context::set_thread_name(main->name() + '/' + std::to_string(number));
+    if (options_.pin)
+        pin(helpers_->allowed, number, *main);
+    // A stop is for those who wait for a result; the helpers come back. `quit` is asked under the
+    // lock that `stop` takes, so none comes back after that.
+    auto quit = [](void* p) { return static_cast<helpers*>(p)->quit.load(); };
+    while (!helpers_->quit)
+        main->core().run(quit, helpers_.get());
 }
 
 void shared_policy::stop()

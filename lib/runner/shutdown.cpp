@@ -131,6 +131,7 @@ void shutdown::join_executors()
     }
     for (auto const& p : pools)
         p->stop(); // what was not begun will not be
+    pools.clear();
     joiner.detach();
     report({"shutdown: the default executor's threads did not end within " + seconds(limit_)});
 }

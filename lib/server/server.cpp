@@ -30,9 +30,12 @@ class server_state : public std::enable_shared_from_this<server_state>
   public:
     server_state(event_loop& loop, tcp::endpoint const& endpoint, connection_starter start,
                  server_options options)
-        : options_(std::move(options)), start_(std::move(start)), acceptor_(loop.io_context()),
+        : loop_(&loop), options_(std::move(options)), start_(std::move(start)), acceptor_(loop.io_context()),
           count_(std::make_shared<connection_count>())
     {
+        if (options_.unit == context_kind::thread)
+            throw_error(error::bad_config, "server_options::unit is thread: a connection gets a "
+                                           "strand or a fiber");
         acceptor_.open(endpoint.protocol());
         if (options_.reuse_address)
             acceptor_.set_option(tcp::acceptor::reuse_address(true));
@@ -76,6 +79,16 @@ class server_state : public std::enable_shared_from_this<server_state>
     void wait_closed()
     {
         draining_.join_for(std::chrono::nanoseconds::max());
+    }
+    task<> task_until_closed()
+    {
+        // A task of its own, as cancelling the wait cancels it.
+        return spawn(*loop_, [self = shared_from_this()] { self->wait_closed(); },
+                     {.name = options_.name + " wait", .key = {}});
+    }
+    task<> task_serving() const
+    {
+        return accepting_;
     }
     void serve_forever()
     {
@@ -171,6 +184,7 @@ class server_state : public std::enable_shared_from_this<server_state>
         failures_ = 0;
     }
 
+    event_loop* const loop_;
     server_options const options_;
     connection_starter const start_;
     tcp::acceptor acceptor_; // the accepting task's
@@ -213,6 +227,16 @@ void server::close()
 bool server::is_serving() const
 {
     return get().serving();
+}
+
+task<> server::task_until_closed() const
+{
+    return get().task_until_closed();
+}
+
+task<> server::task_serving() const
+{
+    return get().task_serving();
 }
 
 std::size_t server::connections() const

@@ -31,7 +31,7 @@ void coroutine::act(ready_node* n, verb)
 void coroutine::settle() noexcept
 {
     // A cancellation that came while the coroutine ran meets the wait that it has just begun.
-    if (!done() && (take_cancel() || core().unwinding()))
+    if (!done() && (take_cancel() || (core().unwinding() && ++unwound_ <= unwind_limit)))
         signal_.emit(asio::cancellation_type::terminal);
 }
 

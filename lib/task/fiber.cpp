@@ -110,6 +110,17 @@ void fiber::yield() noexcept
     leave(slot_);
 }
 
+bool fiber::unwind() noexcept
+{
+    if (++unwound_ <= unwind_limit)
+        return true;
+    // It swallows whatever it is told, and would do so for ever: it stays here, is named, and its
+    // stack is lost.
+    fiber_wait never([](fiber_wait&, fiber_wait::reason) { return false; });
+    for (;;)
+        suspend(never);
+}
+
 bool fiber::interrupt() noexcept
 {
     return started() && suspended_ && waiting_ &&

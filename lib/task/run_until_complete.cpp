@@ -27,20 +27,28 @@ struct stopper : join_waiter
 
 } // namespace
 
-void run_until_done(event_loop& loop, task_base& t)
+void run_until_done(event_loop& loop, task_base& t, unsigned stops)
 {
     task_ptr const keep(&t);
     stopper s(loop);
     if (!t.add_waiter(s))
-    {
-        loop.core().check_run();
         return;
-    }
+    struct awaited
+    {
+        task_base& task;
+        loop_core& core;
+        unsigned stops;
+    } a{t, loop.core(), stops};
     try
     {
         // `stop` takes the lock under which `done` is asked, so either the run sees the end or
         // the stop meets the run.
-        loop.core().run([](void* p) { return static_cast<task_base*>(p)->done(); }, &t);
+        loop.core().run(
+            [](void* p) {
+                auto const& w = *static_cast<awaited*>(p);
+                return w.task.done() || w.core.stops() != w.stops;
+            },
+            &a);
     }
     catch (...)
     {

@@ -12,9 +12,6 @@
 namespace polyloop::detail {
 namespace {
 
-// How often a task that swallows `operation_aborted` is told again while its loop unwinds.
-constexpr int unwind_rounds = 64;
-
 class optional_lock
 {
   public:
@@ -160,7 +157,7 @@ std::vector<std::string> scheduler::describe() const
 
 void scheduler::unwind() noexcept
 {
-    for (int round = 0; round != unwind_rounds; ++round)
+    for (int round = 0; round != task_base::unwind_limit; ++round)
     {
         // First what is on its way, so that everybody is in the list or has ended.
         core_.refill();

@@ -12,8 +12,6 @@
 
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/bind_executor.hpp>
-#include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -23,6 +21,7 @@
 #include <concepts>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -261,42 +260,6 @@ POLYLOOP_DECL event_loop* try_get_running_loop() noexcept;
 
 namespace detail {
 
-/// Calls `f` and completes `handler` with what came of it, on the handler's executor.
-template <class R, class F, class Handler>
-void call_and_complete(F& f, Handler&& handler)
-{
-    std::exception_ptr error;
-    if constexpr (std::is_void_v<R>)
-    {
-        try
-        {
-            f();
-        }
-        catch (...)
-        {
-            error = std::current_exception();
-        }
-        auto const ex = asio::get_associated_executor(handler);
-        asio::dispatch(ex, [h = std::move(handler), error]() mutable { std::move(h)(error); });
-    }
-    else
-    {
-        R result{};
-        try
-        {
-            result = f();
-        }
-        catch (...)
-        {
-            error = std::current_exception();
-        }
-        auto const ex = asio::get_associated_executor(handler);
-        asio::dispatch(ex, [h = std::move(handler), error, r = std::move(result)]() mutable {
-            std::move(h)(error, std::move(r));
-        });
-    }
-}
-
 template <class R>
 struct executor_signature
 {
@@ -308,29 +271,96 @@ struct executor_signature<void>
     using type = void(std::exception_ptr);
 };
 
+/// A callable on its way through the default executor, and the handler that waits for it.
+template <class R, class F, class Handler>
+class executor_call final : public executor_job
+{
+    using executor = asio::associated_executor_t<Handler, asio::io_context::executor_type>;
+
+  public:
+    executor_call(loop_core& core, F&& f, Handler&& h)
+        : core_(&core), f_(std::move(f)), handler_(std::move(h)),
+          work_(asio::get_associated_executor(*handler_, core.io().get_executor()))
+    {
+    }
+
+    /// On a thread of the pool.
+    void call()
+    {
+        std::exception_ptr error;
+        if constexpr (std::is_void_v<R>)
+        {
+            attempt(error, [this] { f_(); });
+            complete(error);
+        }
+        else
+        {
+            R result{};
+            attempt(error, [&] { result = f_(); });
+            complete(error, std::move(result));
+        }
+    }
+
+    void drop() noexcept override
+    {
+        handler_.reset();
+        work_.reset();
+    }
+
+  private:
+    template <class G>
+    static void attempt(std::exception_ptr& error, G g) noexcept
+    {
+        try
+        {
+            g();
+        }
+        catch (...)
+        {
+            error = std::current_exception();
+        }
+    }
+
+    template <class... Args>
+    void complete(Args... args)
+    {
+        if (!core_->take_job(*this))
+            return; // the loop is gone, and the handler with it
+        executor const ex = work_->get_executor();
+        asio::post(ex, [h = std::move(*handler_), w = std::move(*work_),
+                        ... a = std::move(args)]() mutable { std::move(h)(std::move(a)...); });
+        drop();
+        core_->finish_job();
+    }
+
+    core_ptr core_;
+    F f_;
+    std::optional<Handler> handler_;
+    std::optional<asio::executor_work_guard<executor>> work_; // the loop must not run dry
+};
+
 } // namespace detail
 
 template <class F, class Token>
 auto event_loop::run_in_executor(F&& f, Token&& token)
 {
-    using result = std::invoke_result_t<std::decay_t<F>&>;
+    using callable = std::decay_t<F>;
+    using result = std::invoke_result_t<callable&>;
     static_assert(std::is_void_v<result> || std::is_default_constructible_v<result>,
                   "polyloop: run_in_executor needs a callable whose result can be "
                   "default-constructed, as every completion handler of Asio gets one");
     using signature = typename detail::executor_signature<result>::type;
     std::shared_ptr<asio::thread_pool> pool = core_->default_executor();
     return asio::async_initiate<Token, signature>(
-        [](auto handler, std::shared_ptr<asio::thread_pool> p, executor_type fallback,
-           std::decay_t<F> g) {
-            // The loop must not run out of work while the pool has it.
-            auto work = asio::make_work_guard(handler, fallback);
-            asio::post(*p, [h = std::move(handler), w = std::move(work), g = std::move(g)]() mutable {
-                auto const keep = std::move(w);
-                auto bound = asio::bind_executor(keep.get_executor(), std::move(h));
-                detail::call_and_complete<result>(g, std::move(bound));
-            });
+        [](auto handler, std::shared_ptr<asio::thread_pool> p, detail::core_ptr core,
+           callable g) {
+            using call = detail::executor_call<result, callable, decltype(handler)>;
+            boost::intrusive_ptr<call> const job(
+                new call(*core, std::move(g), std::move(handler)));
+            core->add_job(*job);
+            asio::post(*p, [job] { job->call(); });
         },
-        token, std::move(pool), get_executor(), std::decay_t<F>(std::forward<F>(f)));
+        token, std::move(pool), core_, callable(std::forward<F>(f)));
 }
 
 } // namespace polyloop

@@ -30,7 +30,7 @@ class loop_group
     loop_group(loop_group const&) = delete;
     loop_group& operator=(loop_group const&) = delete;
 
-    /// Takes over a loop that nobody runs. Before `start`. Null is `error::bad_config`.
+    /// Takes over a loop that nobody runs. Before `start`. Null is `error::bad_config`, one without locks `error::option_unsupported`.
     POLYLOOP_DECL void add(std::shared_ptr<event_loop> loop);
 
     /// Starts a thread for each loop. With `pin` the n-th runs on the (n + `first_cpu`)-th,

@@ -48,14 +48,14 @@ struct loop_options
     std::chrono::nanoseconds spin{0};
 
     /// False passes Asio's UNSAFE hint: no locks in the `io_context`, for a loop that no other
-    /// thread touches. Such a loop cannot be part of a group, and `call_soon_threadsafe` refuses
-    /// with `error::option_unsupported`. Ignored for an adopted `io_context`.
+    /// thread touches. A group refuses such a loop, and so does `call_soon_threadsafe`, with
+    /// `error::option_unsupported`. Ignored for an adopted `io_context`.
     bool locking = true;
 
     /// Debug mode; unset takes `POLYLOOP_DEBUG` (S79: unset, empty, `0`, `off` and `false` are off).
     std::optional<bool> debug = std::nullopt;
 
-    /// In debug mode a callback or fiber slice that takes at least this long is reported (S81).
+    /// In debug mode a callback that takes at least this long is reported (S81).
     std::chrono::nanoseconds slow_callback = std::chrono::milliseconds(100);
 
     /// The stacks of the loop's fibers.

@@ -70,7 +70,7 @@ POLYLOOP_DECL std::shared_ptr<event_loop_policy> get_event_loop_policy();
 
 /// Replaces the process's policy, for every thread (S2). Null restores the default: a new one is
 /// made at the next need (S4). Existing loops are not touched (S5); a policy that is replaced
-/// while its loops run lives until they end.
+/// while its loops run lives until they end, and stays in force inside of its run.
 POLYLOOP_DECL void set_event_loop_policy(std::shared_ptr<event_loop_policy> policy);
 
 /// Sets the process's policy for a scope, and puts the same old object back.

@@ -71,7 +71,7 @@ class pool_policy : public event_loop_policy
     std::shared_ptr<run> run_; // under mutex_; null while no run is on
 };
 
-/// N loops; each new strand gets one, and its fibers and handlers stay with it.
+/// N loops; each new strand gets one, and its fibers and handlers stay on that loop.
 ///
 /// Choose it for code that is written in handlers on strands and should use every core.
 class strand_policy : public pool_policy
@@ -121,6 +121,7 @@ class shared_policy : public event_loop_policy
     struct helpers;
 
     std::shared_ptr<event_loop> main() const;
+    void help(std::shared_ptr<event_loop> const& main, unsigned number);
 
     pool_options options_;
     detail::bindings bindings_{context_kind::thread};

@@ -36,10 +36,12 @@ struct server_options
     bool reuse_address = true;
 
     /// The context of each connection: a strand with a task on it, or a plain task (`fiber`). Unset
-    /// takes a strand where that is the policy's unit, else a fiber.
+    /// takes a strand where that is the policy's unit, else a fiber. A thread is
+    /// `error::bad_config`.
     std::optional<context_kind> unit = {};
 
-    /// Names the server's tasks: `<name>`, and `<name> connection` for its connections.
+    /// Names the server's tasks: `<name>`, and `<name> connection` for its connections. It is what
+    /// the placement `by_key` sees, so under that all connections of a server share a loop.
     std::string name = "server";
 };
 
@@ -83,9 +85,23 @@ class server
     /// blocks a plain thread. A cancelled caller leaves, and the server stays as it is.
     POLYLOOP_DECL void wait_closed();
 
+    /// The same for coroutines, with any completion token: `void(std::exception_ptr)`.
+    template <class Token>
+    auto async_wait_closed(Token&& token)
+    {
+        return task_until_closed().async_join(std::forward<Token>(token));
+    }
+
     /// Waits until somebody closes the server. A cancelled caller closes it and throws
     /// `operation_aborted`. Suspends a fiber, blocks a plain thread.
     POLYLOOP_DECL void serve_forever();
+
+    /// The same for coroutines, with any completion token: `void(std::exception_ptr)`.
+    template <class Token>
+    auto async_serve_forever(Token&& token)
+    {
+        return task_serving().async_join(std::forward<Token>(token));
+    }
 
   private:
     friend class detail::server_state;
@@ -94,6 +110,8 @@ class server
     {
     }
     detail::server_state& get() const;
+    POLYLOOP_DECL task<> task_until_closed() const;
+    POLYLOOP_DECL task<> task_serving() const;
 
     std::shared_ptr<detail::server_state> state_;
 };
@@ -160,7 +178,8 @@ connection_starter make_starter(H handler)
 } // namespace detail
 
 /// Listens at `endpoint` and calls `handler` for each connection in a context of its own, on the
-/// loop where the policy in force places it; the connection is accepted straight into that loop.
+/// loop where the policy in force places it; the connection is accepted straight into that loop,
+/// so the place is chosen before the client is there.
 ///
 /// To be called where `get_event_loop()` gives a loop, which then runs the accepting. The
 /// handler is called on several threads at once if the policy has several loops. What it throws

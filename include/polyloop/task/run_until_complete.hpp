@@ -15,8 +15,15 @@ namespace polyloop {
 namespace detail {
 
 /// Runs the loop until the task, of whatever loop, is done. Throws what `run_forever` throws, and
-/// `error::loop_stopped` where the loop was stopped before (S32).
-POLYLOOP_DECL void run_until_done(event_loop& loop, task_base& t);
+/// `error::loop_stopped` where the loop was stopped since it had been told so `stops` times (S32).
+POLYLOOP_DECL void run_until_done(event_loop& loop, task_base& t, unsigned stops);
+
+template <class T>
+T run_until_done(event_loop& loop, task<T> main, unsigned stops)
+{
+    run_until_done(loop, main.get(), stops);
+    return main.take();
+}
 
 } // namespace detail
 
@@ -28,16 +35,16 @@ POLYLOOP_DECL void run_until_done(event_loop& loop, task_base& t);
 template <class T>
 T run_until_complete(event_loop& loop, task<T> main)
 {
-    detail::run_until_done(loop, main.get());
-    return main.take();
+    return detail::run_until_done(loop, std::move(main), loop.core().check_run());
 }
 
 /// The same for a task that is made of `f` on the loop.
 template <spawnable F>
 auto run_until_complete(event_loop& loop, F&& f)
 {
-    loop.core().check_run(); // before anything is made (S28)
-    return run_until_complete(loop, spawn(loop, std::forward<F>(f), {.name = "main", .key = {}}));
+    unsigned const stops = loop.core().check_run(); // before anything is made (S28)
+    return detail::run_until_done(
+        loop, spawn(loop, std::forward<F>(f), {.name = "main", .key = {}}), stops);
 }
 
 } // namespace polyloop

@@ -11,9 +11,10 @@
 #include <chrono>
 #include <string>
 
-/// The running task, in the form of `std::this_thread`. Outside of a task every function throws
-/// `error::not_in_fiber`; those that wait do so in a coroutine task too, where `co_await` is the
-/// way.
+/// The running task, in the form of `std::this_thread`.
+///
+/// Outside of a task every function throws `error::not_in_fiber`. `yield` and the sleeps throw it
+/// in a coroutine task too: a coroutine waits by `co_await`.
 namespace polyloop::this_fiber {
 
 /// Gives each ready fiber of the loop a turn. A cancellation point.

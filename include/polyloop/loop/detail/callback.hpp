@@ -75,8 +75,12 @@ class callback : private ready_node, private timer_node
         cancelled
     };
 
+    class arrival;
+
     static void act(ready_node* n, verb v);
     static void on_expire(timer_node* n);
+    static void on_drop(timer_node* n);
+    void report_if_slow(std::chrono::nanoseconds took) const;
     POLYLOOP_DECL void destroy() noexcept;
     void perform(verb v);
     bool leave_pending(state next) noexcept;

@@ -58,6 +58,36 @@ class task_registry
     virtual void detach() noexcept = 0;
 };
 
+/// Work of the default executor, whose completion has to reach the loop as long as there is one.
+class executor_job
+{
+  public:
+    executor_job() = default;
+    executor_job(executor_job const&) = delete;
+    executor_job& operator=(executor_job const&) = delete;
+    virtual ~executor_job() = default;
+
+    /// Destroys the completion handler: the loop is being closed.
+    virtual void drop() noexcept = 0;
+
+    executor_job* prev = nullptr;
+    executor_job* next = nullptr;
+    bool linked = false;
+
+    friend void intrusive_ptr_add_ref(executor_job* j) noexcept
+    {
+        j->refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(executor_job* j) noexcept
+    {
+        if (j->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete j;
+    }
+
+  private:
+    std::atomic<unsigned> refs_ = 0;
+};
+
 /// The part of a loop that outlives it: handles, strands and the memory of tasks keep it, and
 /// find out from it that the loop is gone.
 ///
@@ -159,6 +189,12 @@ class loop_core
     POLYLOOP_DECL void insert_timer(timer_node& n);
     POLYLOOP_DECL bool erase_timer(timer_node& n) noexcept;
 
+    /// On a loop of higher concurrency: what waits in the io_context and `close` has to find.
+    /// `track` under the timers' lock, that is in `expire`.
+    POLYLOOP_DECL void track(timer_node& n) noexcept;
+    POLYLOOP_DECL void start_tracking(timer_node& n) noexcept;
+    POLYLOOP_DECL void untrack(timer_node& n) noexcept;
+
     /// The time of the batch; outside of one the clock's.
     steady_time time() noexcept
     {
@@ -201,8 +237,15 @@ class loop_core
 
     /// Runs until `stop`, or until `done(arg)`, which is asked before blocking.
     POLYLOOP_DECL void run(bool (*done)(void*) = nullptr, void* arg = nullptr);
-    /// Throws what `run` would throw now.
-    POLYLOOP_DECL void check_run() const;
+    /// Throws what `run` would throw now. Returns how often the loop has been told to stop: on a
+    /// loop of higher concurrency other threads may take a stop that was meant for a run that is
+    /// about to begin.
+    POLYLOOP_DECL unsigned check_run() const;
+    /// The same number, for `done`, which is asked under the lock.
+    unsigned stops() const noexcept
+    {
+        return stops_;
+    }
     POLYLOOP_DECL void stop() noexcept;
     /// For who has just made `done` true: a run that has not begun will see that by itself, and
     /// shall not be stopped besides.
@@ -277,6 +320,15 @@ class loop_core
     /// Refuses further use and hands out what was in use.
     POLYLOOP_DECL std::shared_ptr<asio::thread_pool> shut_default_executor() noexcept;
 
+    /// Without waiting for its threads.
+    POLYLOOP_DECL static void abandon(std::shared_ptr<asio::thread_pool> pool) noexcept;
+
+    /// A job is the loop's from `add_job` until the loop is closed or `take_job` returns true, after
+    /// which the loop waits with its end for `finish_job`.
+    POLYLOOP_DECL void add_job(executor_job& job);
+    POLYLOOP_DECL bool take_job(executor_job& job) noexcept;
+    POLYLOOP_DECL void finish_job() noexcept;
+
     bool debug() const noexcept
     {
         return debug_.load(std::memory_order_relaxed);
@@ -339,6 +391,10 @@ class loop_core
     void idle_timer() noexcept;
     void discard_ready() noexcept;
     void run_io();
+    void hop_then_stop(int hops);
+    void drop_jobs() noexcept;
+    void drop_callbacks() noexcept;
+    void unlink_job(executor_job& job) noexcept;
     void check_run_locked() const;
     bool enter_run(bool (*done)(void*), void* arg, bool& stopped_before);
     void leave_run() noexcept;
@@ -362,7 +418,7 @@ class loop_core
     bool drain_posted_ = false;
     bool time_valid_ = false;
     bool unwinding_ = false;
-    bool poll_before_stop_ = false;
+    bool hopping_ = false;
     ready_queue ready_;
     steady_time time_{};
     steady_time batch_start_{};
@@ -379,6 +435,7 @@ class loop_core
     std::uint64_t timer_generation_ = 0;
     bool armed_ = false;
     bool timer_work_returned_ = false;
+    timer_node* tracked_ = nullptr;
 
     // other threads
     alignas(64) inbox inbox_;
@@ -390,12 +447,14 @@ class loop_core
     mutable std::mutex run_mutex_;
     std::condition_variable run_left_;
     unsigned running_ = 0;
+    unsigned stops_ = 0;
     std::atomic<task_registry*> registry_ = nullptr;
     std::shared_ptr<void> ambient_;
     std::mutex rare_mutex_; // exception handler, default executor, registry
     std::shared_ptr<exception_handler const> handler_;
     std::shared_ptr<asio::thread_pool> executor_;
     bool executor_shut_ = false;
+    executor_job* jobs_ = nullptr;
     std::atomic<unsigned> refs_ = 0;
 };
 

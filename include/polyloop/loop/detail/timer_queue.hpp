@@ -56,14 +56,16 @@ struct timer_node
     timer_node* prev = nullptr;
     timer_node* next = nullptr;
     void (*expire)(timer_node*) = nullptr;
+    void (*dropped)(timer_node*) = nullptr; ///< of a tracked one: its loop is closed
     std::uint32_t place = nowhere; ///< slot, or heap_base + index, or nowhere
 
     static constexpr std::uint32_t nowhere = ~std::uint32_t(0);
+    static constexpr std::uint32_t tracked = nowhere - 1;
     static constexpr std::uint32_t heap_base = 1u << 16;
 
     bool queued() const noexcept
     {
-        return place != nowhere;
+        return place < tracked;
     }
 };
 

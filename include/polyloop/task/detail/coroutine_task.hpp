@@ -68,6 +68,7 @@ class coroutine : public task_base
     POLYLOOP_DECL void settle() noexcept;
 
     asio::cancellation_signal signal_;
+    int unwound_ = 0; ///< waits that were refused while the loop unwinds
 };
 
 /// The executor of a coroutine task, `co_await this_coro::executor` there: its serial context,

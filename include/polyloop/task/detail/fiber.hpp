@@ -50,7 +50,7 @@ class fiber : public task_base
     /// The same as an answer; a cancellation counts as delivered then.
     bool interrupted() noexcept
     {
-        return take_cancel() || core().unwinding();
+        return take_cancel() || (core().unwinding() && unwind());
     }
 
     /// Off its stack, and not yet on its way back.
@@ -82,11 +82,13 @@ class fiber : public task_base
     static void act(ready_node* n, verb v);
     static void main(boost::context::detail::transfer_t t) noexcept;
     void leave(stack_slot& slot) noexcept;
+    POLYLOOP_DECL bool unwind() noexcept;
 
     stack_slot& slot_;
     execution* resumer_ = nullptr; ///< the stack to go back to when nothing else is ready
     fiber_wait* waiting_ = nullptr;
     bool suspended_ = true;
+    int unwound_ = 0; ///< waits that were refused while the loop unwinds
 };
 
 /// The running fiber; null outside of one, in coroutine tasks too.

@@ -193,6 +193,9 @@ class task_base : public context_node, public ready_node
     /// Destroys the object and gives its memory back.
     virtual void dispose() noexcept = 0;
 
+    /// How often a task is told to end while its loop unwinds.
+    static constexpr int unwind_limit = 1000;
+
     /// Takes the running task's request; returns whether the wait accepted it.
     virtual bool interrupt() noexcept = 0;
 

@@ -1,0 +1,167 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include "report.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <ostream>
+
+namespace
+{
+std::string escaped(std::string_view text)
+{
+    std::string out;
+    for (char const c : text)
+        switch (c)
+        {
+        case '&':
+            out += "&amp;";
+            break;
+        case '<':
+            out += "&lt;";
+            break;
+        case '>':
+            out += "&gt;";
+            break;
+        case '"':
+            out += "&quot;";
+            break;
+        default:
+            out += c;
+        }
+    return out;
+}
+
+char const head[] = R"(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>polyloop: policies compared</title>
+<style>
+:root { color-scheme: light dark; --fiber: #2f6fb5; --coroutine: #d08a2e; --line: #8886; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.1em; margin: 2em 0 .3em; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th, td { padding: .2em .6em; text-align: right; border-bottom: 1px solid var(--line); }
+.text { text-align: left; } .bad { color: #d33; font-weight: bold; }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg text { fill: currentColor; } svg line { stroke: currentColor; }
+.fiber { fill: var(--fiber); } .coroutine { fill: var(--coroutine); }
+.key::before { content: "\25A0 "; } .key.fiber { color: var(--fiber); }
+.key.coroutine { color: var(--coroutine); margin-left: 1em; }
+</style>
+</head>
+<body>
+)";
+
+struct quantity
+{
+    char const* title;
+    int digits;
+    std::function<double(row const&)> value;
+    std::function<double(row const&)> deviation; // empty where there is none
+};
+
+/// Bars, a group of them for each policy.
+void write_chart(std::ostream& out, std::vector<row> const& rows, quantity const& q)
+{
+    constexpr double width = 520, bar = 15, gap = 10;
+    double left = 0, most = 0;
+    for (row const& r : rows)
+    {
+        left = std::max(left, 20 + 7.5 * static_cast<double>(r.policy.size()));
+        most = std::max(most, q.value(r) + (q.deviation ? q.deviation(r) : 0));
+    }
+    double const scale = most > 0 ? width / most : 0;
+
+    double height = 0;
+    std::string const* policy = nullptr;
+    std::vector<double> tops;
+    for (row const& r : rows)
+    {
+        if (!policy || *policy != r.policy)
+            height += gap;
+        policy = &r.policy;
+        tops.push_back(height);
+        height += bar;
+    }
+
+    out << "<h2>" << q.title << "</h2>\n<svg role=\"img\" viewBox=\"0 0 "
+        << fixed(left + width + 80, 0) << ' ' << fixed(height + gap, 0) << "\">\n<title>"
+        << q.title << "</title>\n";
+    policy = nullptr;
+    for (std::size_t i = 0; i != rows.size(); ++i)
+    {
+        row const& r = rows[i];
+        double const length = q.value(r) * scale, middle = tops[i] + bar / 2;
+        if (!policy || *policy != r.policy)
+            out << "<text x=\"0\" y=\"" << fixed(middle + 5, 1) << "\">"
+                << escaped(r.policy) << "</text>\n";
+        policy = &r.policy;
+        out << "<rect class=\"" << to_string(r.how) << "\" x=\"" << left << "\" y=\""
+            << fixed(tops[i] + 1, 1) << "\" width=\"" << fixed(length, 1)
+            << "\" height=\"" << bar - 2 << "\"/>";
+        double end = left + length;
+        if (q.deviation)
+        {
+            double const half = q.deviation(r) * scale;
+            out << "<line x1=\"" << fixed(end - half, 1) << "\" x2=\""
+                << fixed(end + half, 1) << "\" y1=\"" << fixed(middle, 1) << "\" y2=\""
+                << fixed(middle, 1) << "\"/>";
+            end += half;
+        }
+        out << "<text x=\"" << fixed(end + 6, 1) << "\" y=\"" << fixed(middle + 5, 1)
+            << "\">" << fixed(q.value(r), q.digits) << "</text>\n";
+    }
+    out << "</svg>\n";
+}
+
+void write_table(std::ostream& out, std::vector<row> const& rows)
+{
+    out << "<h2>All figures</h2>\n<div class=\"scroll\"><table>\n<tr><th "
+           "class=\"text\">policy"
+           "<th>loops<th class=\"text\">style<th>requests<th>errors<th>req/s<th>&plusmn;"
+           "<th>p50 &micro;s<th>p99 &micro;s<th>p99.9 &micro;s<th>cpu &micro;s/req"
+           "<th>spread</tr>\n";
+    for (row const& r : rows)
+        out << "<tr><td class=\"text\">" << escaped(r.policy) << "<td>" << r.loops
+            << "<td class=\"text\">" << to_string(r.how) << "<td>" << r.load.requests
+            << "<td"
+            << (r.load.errors != 0
+                       ? " class=\"bad\" title=\"" + escaped(r.load.trouble) + "\""
+                       : "")
+            << '>' << r.load.errors << "<td>" << fixed(r.rps, 0) << "<td>"
+            << fixed(r.rps_deviation, 0) << "<td>" << fixed(r.load.p50_us, 0) << "<td>"
+            << fixed(r.load.p99_us, 0) << "<td>" << fixed(r.load.p999_us, 0) << "<td>"
+            << fixed(r.cpu_us_per_request, 2) << "<td>" << fixed(r.spread, 2)
+            << "</tr>\n";
+    out << "</table></div>\n";
+}
+
+} // namespace
+
+void write_html(std::ostream& out, options const& o, std::vector<row> const& rows)
+{
+    out << head << "<h1>One server under every policy</h1>\n<p>" << escaped(described(o))
+        << ".</p>\n<p><strong>" << escaped(verdict(rows)) << "</strong></p>\n"
+        << "<p><span class=\"key fiber\">fiber style</span>"
+           "<span class=\"key coroutine\">coroutine style</span></p>\n";
+    write_chart(out, rows,
+        {"Requests per second, and their standard deviation", 0,
+            [](row const& r) { return r.rps; },
+            [](row const& r) { return r.rps_deviation; }});
+    write_chart(out, rows,
+        {"Latency that 99 % do not exceed, in microseconds", 0,
+            [](row const& r) { return r.load.p99_us; }, {}});
+    write_chart(out, rows,
+        {"Processor time of the server per request, in microseconds", 2,
+            [](row const& r) { return r.cpu_us_per_request; }, {}});
+    write_table(out, rows);
+    out << "<p>Spread is the number of connections on the loop that got fewest over that "
+           "on "
+           "the loop that got most: 1 is even.</p>\n</body>\n</html>\n";
+}

@@ -1,0 +1,104 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+// The short examples, each run as a process of its own.
+#define BOOST_TEST_MODULE example_programs
+
+#include "support/process.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <string>
+
+namespace asio = boost::asio;
+namespace data = boost::unit_test::data;
+using test::process;
+
+namespace
+{
+std::string program(std::string const& name)
+{
+    return std::string(POLYLOOP_EXAMPLE_DIR) + '/' + name;
+}
+
+bool contains(std::string const& text, std::string const& part)
+{
+    return text.find(part) != text.npos;
+}
+
+std::string const policies[] = {"default", "selector", "strand loops=2",
+    "fiber loops=2 placement=least_tasks", "shared loops=2"};
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_custom_policy_overrides_one_operation)
+{
+    process p(program("custom_policy"));
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.err() == "");
+    BOOST_TEST(contains(p.out(), "by default: no loop is bound"));
+    BOOST_TEST(contains(p.out(), "main thread: loop-"));
+    BOOST_TEST(contains(p.out(), "other thread: loop-"));
+}
+
+BOOST_DATA_TEST_CASE(an_adopted_io_context_gains_fibers, data::make(policies), policy)
+{
+    process p(program("adopt_io_context"), {}, {{"POLYLOOP_POLICY", policy}});
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.err() == "");
+    BOOST_TEST(p.out() == "a handler answered the fiber: HELLO\n");
+}
+
+BOOST_DATA_TEST_CASE(coroutines_run_under_every_policy, data::make(policies), policy)
+{
+    process p(program("coroutines"), {policy});
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.err() == "");
+    for (char const* const part : {"1 on ", "2 on ", "3 on ", "4 on ", "cancelled: "})
+        BOOST_TEST(contains(p.out(), part));
+}
+
+BOOST_AUTO_TEST_CASE(coroutines_are_spread_over_the_loops)
+{
+    process p(program("coroutines"));
+    BOOST_TEST(p.wait() == 0);
+    auto loop = [&](std::string const& visit) {
+        std::string const line = p.wait_for_line(visit);
+        return line.substr(visit.size());
+    };
+    BOOST_TEST(loop("1 on ") != loop("2 on "));
+    BOOST_TEST(loop("1 on ") == loop("3 on "));
+}
+
+BOOST_AUTO_TEST_CASE(a_factory_stands_in_place_of_a_policy)
+{
+    // That it is bad is not even noticed.
+    for (char const* const policy : {"", "fibre"})
+    {
+        process p(program("run_with_factory"), {}, {{"POLYLOOP_POLICY", policy}});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.err() == "");
+        BOOST_TEST(p.out() == "run: hand-made\nrunner: 2 visits to one hand-made loop\n");
+    }
+}
+
+BOOST_DATA_TEST_CASE(the_minimal_server_echoes, data::make(policies), policy)
+{
+    process p(program("minimal_server"), {}, {{"POLYLOOP_POLICY", policy}});
+    std::string const line = p.wait_for_line("listening on 127.0.0.1:");
+    auto const port = std::stoi(line.substr(line.rfind(':') + 1));
+
+    asio::io_context io;
+    asio::ip::tcp::socket client(io);
+    client.connect({asio::ip::address_v4::loopback(), static_cast<unsigned short>(port)});
+    std::string const sent = "twenty lines";
+    asio::write(client, asio::buffer(sent));
+    std::string received(sent.size(), '\0');
+    asio::read(client, asio::buffer(received));
+    BOOST_TEST(received == sent);
+}

@@ -1,0 +1,385 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#define BOOST_TEST_MODULE server.server
+
+#include <polyloop/server/server.hpp>
+
+#include "support/error.hpp"
+#include "support/policies.hpp"
+
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/use_fiber.hpp>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+using boost::system::error_code;
+
+namespace {
+
+tcp::endpoint const any_port(asio::ip::address_v4::loopback(), 0);
+
+void echo_in_a_fiber(tcp::socket s)
+{
+    char buffer[256];
+    for (;;)
+    {
+        std::size_t const n = s.async_read_some(asio::buffer(buffer), use_fiber);
+        asio::async_write(s, asio::buffer(buffer, n), use_fiber);
+    }
+}
+
+// The socket of Asio's own alias does as well.
+asio::awaitable<void> echo_in_a_coroutine(asio::ip::tcp::socket s)
+{
+    char buffer[256];
+    for (;;)
+    {
+        std::size_t const n =
+            co_await s.async_read_some(asio::buffer(buffer), asio::use_awaitable);
+        co_await asio::async_write(s, asio::buffer(buffer, n), asio::use_awaitable);
+    }
+}
+
+tcp::socket connected(tcp::endpoint const& to)
+{
+    tcp::socket s(get_running_loop().io_context());
+    s.async_connect(to, use_fiber);
+    return s;
+}
+
+std::string echoed(tcp::socket& s, std::string const& text)
+{
+    asio::async_write(s, asio::buffer(text), use_fiber);
+    std::string back(text.size(), ' ');
+    asio::async_read(s, asio::buffer(back), use_fiber);
+    return back;
+}
+
+/// Reports of a loop, for one thread at a time.
+struct reports
+{
+    explicit reports(event_loop& l)
+    {
+        l.set_exception_handler([this](event_loop&, exception_context const& c) {
+            std::lock_guard const lock(mutex);
+            text += c.message + ": " + describe_exception(c.exception) + '\n';
+        });
+    }
+    bool say(std::string const& words)
+    {
+        std::lock_guard const lock(mutex);
+        return text.find(words) != std::string::npos;
+    }
+
+    std::mutex mutex;
+    std::string text;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(serves_fiber_and_coroutine_handlers)
+{
+    test::under_every_policy([] {
+        for (server s : {start_server(any_port, echo_in_a_fiber),
+                         start_server(any_port, echo_in_a_coroutine)})
+        {
+            BOOST_TEST(s.endpoint().port() != 0);
+            BOOST_TEST(s.is_serving());
+            std::vector<task<bool>> clients;
+            for (int i = 0; i != 30; ++i)
+                clients.push_back(spawn([s, i] {
+                    tcp::socket c = connected(s.endpoint());
+                    bool right = true;
+                    for (int k = 0; k != 10; ++k)
+                    {
+                        std::string const text = std::to_string(i * 100 + k) + std::string(k, '.');
+                        right = right && echoed(c, text) == text;
+                    }
+                    return right;
+                }));
+            for (auto& c : clients)
+                BOOST_TEST(c.join());
+            s.close();
+            s.wait_closed();
+            BOOST_TEST(s.connections() == 0u);
+            BOOST_TEST(!s.is_serving());
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(connections_are_placed_by_the_policy_and_accepted_there)
+{
+    for (char const* const text : {"fiber loops=3", "strand loops=3"})
+        BOOST_TEST_CONTEXT(text)
+            run(
+                [] {
+                    std::mutex mutex;
+                    std::map<event_loop*, int> counts;
+                    std::atomic<bool> at_home = true;
+                    server s = start_server(any_port, [&](tcp::socket c) {
+                        event_loop& here = get_running_loop();
+                        if (&c.get_executor().context() != &here.io_context())
+                            at_home = false;
+                        {
+                            std::lock_guard const lock(mutex);
+                            ++counts[&here];
+                        }
+                        echo_in_a_fiber(std::move(c));
+                    });
+                    std::vector<tcp::socket> clients;
+                    for (int i = 0; i != 30; ++i)
+                    {
+                        clients.push_back(connected(s.endpoint()));
+                        echoed(clients.back(), "x");
+                    }
+                    BOOST_TEST(at_home);
+                    BOOST_TEST(counts.size() == 3u);
+                    for (auto const& [loop, n] : counts)
+                        BOOST_TEST(n == 10); // round robin
+                    BOOST_TEST(s.connections() == 30u);
+                    s.close();
+                },
+                {.policy = make_policy(text)});
+}
+
+BOOST_AUTO_TEST_CASE(the_unit_of_the_policy_or_of_the_options)
+{
+    // In a strand of its own or not: a handler that was dispatched to no strand has none.
+    auto on_strand = [](char const* text, server_options options) {
+        return run(
+            [&options] {
+                std::atomic<int> strands = 0;
+                server s = start_server(
+                    any_port,
+                    [&strands](tcp::socket c) {
+                        strands = detail::this_frame().strand != nullptr &&
+                                  this_context::kind() == context_kind::fiber;
+                        echo_in_a_fiber(std::move(c));
+                    },
+                    options);
+                tcp::socket c = connected(s.endpoint());
+                echoed(c, "x");
+                s.close();
+                return strands == 1;
+            },
+            {.policy = make_policy(text)});
+    };
+    BOOST_TEST(on_strand("strand loops=2", {}));
+    BOOST_TEST(!on_strand("fiber loops=2", {}));
+    BOOST_TEST(!on_strand("default", {}));
+    BOOST_TEST(!on_strand("strand loops=2", {.unit = context_kind::fiber}));
+    BOOST_TEST(on_strand("default", {.unit = context_kind::strand}));
+    BOOST_CHECK_EXCEPTION(on_strand("default", {.unit = context_kind::thread}),
+                          boost::system::system_error, test::fails_with(error::bad_config));
+}
+
+BOOST_AUTO_TEST_CASE(a_limit_on_connections_makes_further_clients_wait)
+{
+    test::under_every_policy([] {
+        std::atomic<int> now = 0;
+        std::atomic<int> most = 0;
+        server s = start_server(
+            any_port,
+            [&](tcp::socket c) {
+                int const n = ++now;
+                for (int seen = most; seen < n && !most.compare_exchange_weak(seen, n);)
+                {
+                }
+                char b;
+                (void)c.async_read_some(asio::buffer(&b, 1), asio::as_tuple(use_fiber));
+                asio::async_write(c, asio::buffer(&b, 1), use_fiber);
+                --now;
+            },
+            {.max_connections = 2});
+        std::vector<task<>> clients;
+        for (int i = 0; i != 12; ++i)
+            clients.push_back(spawn([s] {
+                tcp::socket c = connected(s.endpoint());
+                echoed(c, "y");
+            }));
+        for (auto& c : clients)
+            c.join();
+        BOOST_TEST(most <= 2);
+        s.close();
+        s.wait_closed();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(close_lets_connections_go_on_and_wait_closed_waits_for_them)
+{
+    test::under_every_policy([] {
+        server s = start_server(any_port, echo_in_a_fiber);
+        tcp::socket c = connected(s.endpoint());
+        echoed(c, "before");
+        task<> closed = spawn([s]() mutable { s.wait_closed(); });
+        s.close();
+        s.close();
+        BOOST_TEST(echoed(c, "after") == "after");
+        BOOST_TEST(!closed.done());
+        tcp::socket refused(get_running_loop().io_context());
+        s.serve_forever(); // returns once accepting has ended
+        error_code ec;
+        refused.async_connect(s.endpoint(), use_fiber[ec]);
+        BOOST_TEST(ec == asio::error::connection_refused);
+        c.close();
+        closed.join();
+        BOOST_TEST(s.connections() == 0u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancelled_serve_forever_closes_the_server)
+{
+    test::under_every_policy([] {
+        server s = start_server(any_port, echo_in_a_fiber);
+        task<> serving = spawn([s]() mutable { s.serve_forever(); });
+        tcp::socket c = connected(s.endpoint());
+        echoed(c, "x");
+        serving.cancel();
+        BOOST_TEST(test::code_of([&] { serving.join(); }) == asio::error::operation_aborted);
+        BOOST_TEST(!s.is_serving());
+        c.close();
+        s.wait_closed();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(coroutines_wait_for_a_server_too)
+{
+    test::under_every_policy([] {
+        server s = start_server(any_port, echo_in_a_coroutine);
+        task<int> waiter = spawn([s]() mutable -> asio::awaitable<int> {
+            co_await s.async_serve_forever(asio::use_awaitable);
+            co_await s.async_wait_closed(asio::use_awaitable);
+            co_return 1;
+        });
+        tcp::socket c = connected(s.endpoint());
+        echoed(c, "x");
+        c.close();
+        s.close();
+        BOOST_TEST(waiter.join() == 1);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(ends_of_connections_are_silent_and_errors_are_reported)
+{
+    event_loop* main = nullptr;
+    std::string said;
+    run([&] {
+        main = &get_running_loop();
+        reports r(*main);
+        server s = start_server(any_port, echo_in_a_fiber);
+        server broken = start_server(
+            any_port, [](tcp::socket) { throw std::logic_error("a bug in the handler"); });
+        {
+            tcp::socket c = connected(s.endpoint());
+            echoed(c, "x");
+        } // end of file
+        {
+            tcp::socket c = connected(s.endpoint());
+            echoed(c, "x");
+            c.set_option(asio::socket_base::linger(true, 0));
+        } // reset
+        s.close();
+        s.wait_closed();
+        BOOST_TEST(r.text.empty());
+        tcp::socket c = connected(broken.endpoint());
+        char b;
+        (void)c.async_read_some(asio::buffer(&b, 1), asio::as_tuple(use_fiber));
+        broken.close();
+        broken.wait_closed();
+        BOOST_TEST(r.say("a bug in the handler"));
+        main->set_exception_handler({});
+    });
+}
+
+BOOST_AUTO_TEST_CASE(out_of_descriptors_it_reports_once_backs_off_and_goes_on)
+{
+    // A real limit, and real descriptors that use it up.
+    rlimit before{};
+    BOOST_TEST_REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    run([&] {
+        reports r(get_running_loop());
+        server s = start_server(any_port, echo_in_a_fiber);
+        tcp::socket first = connected(s.endpoint());
+        echoed(first, "x");
+        tcp::socket second(get_running_loop().io_context(), tcp::v4()); // has its descriptor
+        rlimit low = before;
+        low.rlim_cur = 256;
+        BOOST_TEST_REQUIRE(::setrlimit(RLIMIT_NOFILE, &low) == 0);
+        std::vector<int> held;
+        for (int fd; (fd = ::open("/dev/null", O_RDONLY)) >= 0;)
+            held.push_back(fd);
+        second.async_connect(s.endpoint(), use_fiber); // the backlog takes it
+        while (!r.say("cannot accept"))
+            this_fiber::sleep_for(1ms);
+        BOOST_TEST(echoed(first, "still served") == "still served");
+        for (int const fd : held)
+            ::close(fd);
+        BOOST_TEST(echoed(second, "and the other") == "and the other");
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        BOOST_TEST(r.say("accepts connections again"));
+        std::size_t const at = r.text.find("cannot accept");
+        BOOST_TEST(r.text.find("cannot accept", at + 1) == std::string::npos);
+        s.close();
+        get_running_loop().set_exception_handler({});
+    });
+    ::setrlimit(RLIMIT_NOFILE, &before);
+}
+
+BOOST_AUTO_TEST_CASE(a_server_ends_with_its_run)
+{
+    for (char const* const text : test::every_policy)
+        BOOST_TEST_CONTEXT(text)
+        {
+            server s;
+            run(
+                [&s] {
+                    s = start_server(any_port, echo_in_a_fiber);
+                    tcp::socket c = connected(s.endpoint());
+                    echoed(c, "x");
+                    // left open, and served
+                    (void)spawn([held = std::move(c)] { this_fiber::sleep_for(24h); });
+                    this_fiber::yield();
+                },
+                {.policy = make_policy(text)});
+            BOOST_TEST(!s.is_serving());
+            BOOST_TEST(s.connections() == 0u);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(an_address_in_use_is_an_error_at_once)
+{
+    run([] {
+        server s = start_server(any_port, echo_in_a_fiber);
+        BOOST_CHECK_EXCEPTION(start_server(s.endpoint(), echo_in_a_fiber),
+                              boost::system::system_error,
+                              test::fails_with(make_error_code(asio::error::address_in_use)));
+        BOOST_CHECK_EXCEPTION(server().endpoint(), boost::system::system_error,
+                              test::fails_with(error::empty_handle));
+        s.close();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(without_a_loop_it_is_refused)
+{
+    BOOST_CHECK_EXCEPTION(start_server(any_port, echo_in_a_fiber), boost::system::system_error,
+                          test::fails_with(error::no_current_loop));
+}
