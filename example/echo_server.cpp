@@ -35,13 +35,12 @@ void echo(polyloop::tcp::socket client)
 // tag::serve[]
 void serve(polyloop::tcp::endpoint const& where)
 {
+    asio::signal_set signals(
+        polyloop::get_running_loop().get_executor(), SIGINT, SIGTERM);
     polyloop::server server = polyloop::start_server(where, echo);
     std::cout << "listening on " << server.endpoint() << std::endl;
 
-    asio::signal_set signals(
-        polyloop::get_running_loop().get_executor(), SIGINT, SIGTERM);
     signals.async_wait(polyloop::use_fiber);
-
     server.close();
     auto ended = polyloop::spawn([server]() mutable { server.wait_closed(); });
     ended.join_for(std::chrono::seconds(1)); // what is left then, the run cancels

@@ -324,5 +324,6 @@ int run_load()
     for (worker const& w : workers)
         all.add(w.result());
     say(described(all));
+    starter.release(); // its end would be the end for the watching thread
     return 0;
 }

@@ -62,10 +62,9 @@ unsigned threads(std::vector<std::shared_ptr<polyloop::event_loop>> const& loops
 }
 
 /// The main task of a run.
-void drive(options const& o, row& r)
+void drive(options const& o, row& r, loop_shares& shares)
 {
     load_process load;
-    loop_shares shares;
     polyloop::server server =
         start_echo({asio::ip::address_v4::loopback(), 0}, r.how, shares);
     auto const loops = polyloop::get_event_loop_policy()->loops();
@@ -84,7 +83,6 @@ void drive(options const& o, row& r)
         r.cpu_us_per_request = used / static_cast<double>(r.load.requests);
     r.spread = shares.spread(loops);
     server.close();
-    server.wait_closed(); // its handlers use the shares
 }
 
 row measure(options const& o, std::string const& policy, style how)
@@ -92,9 +90,11 @@ row measure(options const& o, std::string const& policy, style how)
     row r;
     r.policy = policy;
     r.how = how;
+    loop_shares shares; // outlives the run and so the handlers
     try
     {
-        polyloop::run([&] { drive(o, r); }, {.policy = polyloop::make_policy(policy)});
+        polyloop::run(
+            [&] { drive(o, r, shares); }, {.policy = polyloop::make_policy(policy)});
     }
     catch (std::exception const& e)
     {
@@ -154,11 +154,11 @@ int serve(options const& o)
     loop_shares shares;
     polyloop::run(
         [&] {
+            asio::signal_set signals(
+                polyloop::get_running_loop().get_executor(), SIGINT, SIGTERM);
             auto server = start_echo(
                 {asio::ip::address_v4::loopback(), o.port}, o.styles.front(), shares);
             std::cout << "listening on " << server.endpoint() << std::endl;
-            asio::signal_set signals(
-                polyloop::get_running_loop().get_executor(), SIGINT, SIGTERM);
             signals.async_wait(polyloop::use_fiber);
             server.close();
         },

@@ -785,7 +785,7 @@ void* loop_core::allocate(std::size_t size)
 {
     if (size > block_size)
         return ::operator new(size);
-    if (single_ && blocks_ && on_loop())
+    if (single_ && on_loop() && blocks_) // whose thread first, then what is its own
     {
         --block_count_;
         return std::exchange(blocks_, *static_cast<void**>(blocks_));
@@ -795,7 +795,7 @@ void* loop_core::allocate(std::size_t size)
 
 void loop_core::deallocate(void* p, std::size_t size) noexcept
 {
-    if (size <= block_size && single_ && block_count_ < 1024 && on_loop())
+    if (size <= block_size && single_ && on_loop() && block_count_ < 1024)
     {
         ++block_count_;
         *static_cast<void**>(p) = std::exchange(blocks_, p);

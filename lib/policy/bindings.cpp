@@ -29,15 +29,16 @@ void bindings::set(std::shared_ptr<event_loop> loop)
     bool first = false;
     {
         std::lock_guard const lock(table_->mutex);
-        if (loop)
+        // An entry stays until the context ends, so that each context is hooked once.
+        auto const place = loop ? table_->loops.try_emplace(node.id()).first
+                                : table_->loops.find(node.id());
+        if (place != table_->loops.end())
         {
-            auto const [place, inserted] = table_->loops.try_emplace(node.id());
-            place->second.swap(loop);
-            first = inserted;
+            auto& [bound, hooked] = place->second;
+            table_->size += (loop != nullptr) - (bound != nullptr);
+            bound.swap(loop);
+            first = !std::exchange(hooked, true);
         }
-        else if (auto const found = table_->loops.extract(node.id()))
-            loop = found.mapped();
-        table_->size = table_->loops.size();
     }
     // What was bound before may be the last of its loop, which ends here, outside of the lock.
     loop.reset();
@@ -47,7 +48,8 @@ void bindings::set(std::shared_ptr<event_loop> loop)
             {
                 std::unique_lock lock(t->mutex);
                 auto const gone = t->loops.extract(id);
-                t->size = t->loops.size();
+                if (gone && gone.mapped().loop)
+                    --t->size;
                 lock.unlock();
             }
         });
@@ -58,7 +60,7 @@ std::shared_ptr<event_loop> bindings::get() const
     context_node const& node = node_of(unit_);
     std::lock_guard const lock(table_->mutex);
     auto const found = table_->loops.find(node.id());
-    return found == table_->loops.end() ? nullptr : found->second;
+    return found == table_->loops.end() ? nullptr : found->second.loop;
 }
 
 std::shared_ptr<event_loop> bindings::get_own() const

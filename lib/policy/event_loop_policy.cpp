@@ -6,25 +6,34 @@
 
 #include <polyloop/policy/registry.hpp>
 
-#include <atomic>
 #include <mutex>
 #include <utility>
 
 namespace polyloop {
 namespace {
 
-// The process's policy. Replacing is the last writer's (S8); only the lazy making of the default
-// is locked (S1). Never destroyed, so that static destructors may still ask.
+// The process's policy, made at first need (S1); replacing is the last writer's (S8). Behind a
+// mutex rather than in an atomic shared_ptr, which in libstdc++ 12 is a lock as well, and one that
+// the thread sanitizer does not understand. Contexts inside a run do not come here. Never
+// destroyed, so that static destructors may still ask.
 struct slot
 {
-    std::atomic<std::shared_ptr<event_loop_policy>> policy;
-    std::mutex making;
+    std::mutex mutex;
+    std::shared_ptr<event_loop_policy> policy;
 };
 
 slot& process_slot()
 {
     static slot* const s = new slot;
     return *s;
+}
+
+std::shared_ptr<event_loop_policy> exchange_policy(std::shared_ptr<event_loop_policy> next)
+{
+    slot& s = process_slot();
+    std::lock_guard const lock(s.mutex);
+    s.policy.swap(next);
+    return next;
 }
 
 event_loop_policy* attached()
@@ -77,25 +86,20 @@ std::shared_ptr<event_loop_policy> get_event_loop_policy()
         if (core->ambient())
             return std::static_pointer_cast<event_loop_policy>(core->shared_ambient());
     slot& s = process_slot();
-    if (auto p = s.policy.load())
-        return p;
-    std::lock_guard const lock(s.making);
-    if (auto p = s.policy.load())
-        return p;
-    std::shared_ptr<event_loop_policy> made = policy_from_environment();
-    std::shared_ptr<event_loop_policy> none;
-    // Somebody may have set one meanwhile: the setter wins.
-    return s.policy.compare_exchange_strong(none, made) ? made : none;
+    std::lock_guard const lock(s.mutex);
+    if (!s.policy)
+        s.policy = policy_from_environment();
+    return s.policy;
 }
 
 void set_event_loop_policy(std::shared_ptr<event_loop_policy> policy)
 {
-    // The old one, if this was its last owner, ends outside of the slot.
-    auto const old = process_slot().policy.exchange(std::move(policy));
+    // The old one, if this was its last owner, ends outside of the lock.
+    exchange_policy(std::move(policy));
 }
 
 scoped_policy::scoped_policy(std::shared_ptr<event_loop_policy> policy)
-    : old_(process_slot().policy.exchange(std::move(policy)))
+    : old_(exchange_policy(std::move(policy)))
 {
 }
 

@@ -56,11 +56,10 @@ stack_slot* stack_pool::orphaned_mark() noexcept
 
 stack_slot& stack_pool::get_slow()
 {
-    bool const mine = core_->single() && core_->on_loop();
     std::lock_guard const lock(mutex_);
     if (!central_)
         central_ = returned_.exchange(nullptr, std::memory_order_acquire);
-    if (mine)
+    if (mine())
     {
         // What came back from other threads serves this one's next spawns.
         while (central_)
@@ -142,7 +141,7 @@ void stack_pool::guard(std::byte* page)
 
 void stack_pool::put_slow(stack_slot& s) noexcept
 {
-    if (core_->single() && core_->on_loop())
+    if (mine())
     {
         // More than shall be kept: the pages below the parked frames go back to the system,
         // the address range stays.

@@ -366,7 +366,7 @@ BOOST_AUTO_TEST_CASE(a_fiber_resumed_by_another_thread_is_still_itself)
                 context const me = this_context::current();
                 std::thread::id last = std::this_thread::get_id();
                 bool good = me.kind() == context_kind::fiber;
-                for (int j = 0; j != 300; ++j)
+                for (int j = 0; j < 300 || moved == 0; ++j)
                 {
                     this_fiber::yield();
                     good = good && this_context::current() == me &&
@@ -385,5 +385,4 @@ BOOST_AUTO_TEST_CASE(a_fiber_resumed_by_another_thread_is_still_itself)
         for (auto& t : tasks)
             BOOST_TEST(t.join());
     }
-    BOOST_TEST(moved > 0); // else the test shows nothing
 }

@@ -254,7 +254,11 @@ BOOST_AUTO_TEST_CASE(a_deep_stack_is_there)
 BOOST_AUTO_TEST_CASE(ten_thousand_fibers_at_once)
 {
     test::under_every_policy([] {
+#if defined(__SANITIZE_THREAD__)
+        constexpr int count = 1'000; // it knows 8,128 threads, and counts fibers as such
+#else
         constexpr int count = 10'000;
+#endif
         std::atomic<int> waiting = 0;
         std::vector<task<int>> all;
         all.reserve(count);

@@ -198,7 +198,7 @@ class loop_core
     /// The time of the batch; outside of one the clock's.
     steady_time time() noexcept
     {
-        if (!single_ || depth_ == 0 || !on_loop())
+        if (!single_ || !on_loop() || depth_ == 0)
             return std::chrono::steady_clock::now();
         if (!time_valid_)
         {

@@ -38,11 +38,17 @@ class bindings
     [[noreturn]] POLYLOOP_DECL void refuse() const;
 
   private:
+    struct entry
+    {
+        std::shared_ptr<event_loop> loop; // null once it is unbound
+        bool hooked = false;              // the context's end is known of
+    };
+
     struct table
     {
         std::mutex mutex;
-        std::atomic<std::size_t> size = 0; // of `loops`, to be asked without the lock
-        std::unordered_map<context::id_type, std::shared_ptr<event_loop>> loops;
+        std::atomic<std::size_t> size = 0; // bound loops, to be asked without the lock
+        std::unordered_map<context::id_type, entry> loops;
     };
 
     context_kind unit_;

@@ -54,7 +54,7 @@ class stack_pool
     /// memory or mappings are exhausted.
     stack_slot& get()
     {
-        if (local_ && core_->single() && core_->on_loop()) [[likely]]
+        if (mine() && local_) [[likely]]
         {
             stack_slot& s = *local_;
             local_ = s.next;
@@ -66,7 +66,7 @@ class stack_pool
 
     void put(stack_slot& s) noexcept
     {
-        if (core_->single() && local_size_ < keep_ && core_->on_loop()) [[likely]]
+        if (mine() && local_size_ < keep_) [[likely]]
         {
             s.next = local_;
             local_ = &s;
@@ -85,6 +85,12 @@ class stack_pool
         std::byte* base;
         std::size_t length;
     };
+
+    /// Whether the calling thread may touch `local_`: to be asked before that.
+    bool mine() const noexcept
+    {
+        return core_->single() && core_->on_loop();
+    }
 
     ~stack_pool();
     POLYLOOP_DECL stack_slot& get_slow();
