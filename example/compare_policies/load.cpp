@@ -218,7 +218,7 @@ public:
     }
     catch (boost::system::system_error const& e)
     {
-        tally_.fail(std::string("cannot connect: ") + e.what());
+        tally_.fail("cannot connect: " + e.code().message());
     }
 
     void run(plan const& p)

@@ -41,7 +41,8 @@ event_loop::~event_loop()
 
 void event_loop::check_thread() const
 {
-    if (get_debug() && is_running() && !core_->on_loop())
+    // On a loop that several threads run every call is safe.
+    if (get_debug() && core_->single() && !core_->on_loop() && is_running())
         detail::throw_error(error::wrong_thread,
                             "loop \"" + name() + "\" runs on another thread");
 }

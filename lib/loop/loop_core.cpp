@@ -256,9 +256,12 @@ void loop_core::run_batch() noexcept
 
 bool loop_core::next_slice() noexcept
 {
-    slice_ = slice_length;
     if (exhausted_)
+    {
+        slice_ = 1; // asked again at once
         return false;
+    }
+    slice_ = slice_length;
     steady_time const now = std::chrono::steady_clock::now();
     if (!slices_timed_)
     {
@@ -567,6 +570,7 @@ void loop_core::close()
             throw_error(error::loop_is_running);
         closed_ = true;
     }
+    bool const stopped = io_->stopped();
     {
         core_entry const entry(*this);
         unwinding_ = true;
@@ -590,6 +594,10 @@ void loop_core::close()
     }
     while (posters_.load() != 0)
         std::this_thread::yield();
+    // Without work it stopped while it was polled; an application that goes on with an adopted
+    // io_context shall find it as it was.
+    if (!stopped && io_->stopped())
+        io_->restart();
     abandon(shut_default_executor());
     std::lock_guard const lock(rare_mutex_);
     handler_.reset();
@@ -700,6 +708,7 @@ void loop_core::discard_ready() noexcept
 
 void loop_core::detach() noexcept
 {
+    gone_ = true;
     // Handlers that still wait in the io_context are destroyed here; the fibers among them
     // unwind, and find their loop on the frame.
     if (owned_)

@@ -79,7 +79,8 @@ void strand_core::run(ready_node* n, ready_node::verb v)
                 last = strand_ptr(&self, false); // freed after the lock
                 return;
             }
-            if (i == run_length && v == ready_node::verb::run)
+            if ((i == run_length || std::exchange(self.give_way_, false)) &&
+                v == ready_node::verb::run)
                 break;
             next = self.queue_.pop();
         }

@@ -86,9 +86,17 @@ std::shared_ptr<event_loop_policy> get_event_loop_policy()
         if (core->ambient())
             return std::static_pointer_cast<event_loop_policy>(core->shared_ambient());
     slot& s = process_slot();
+    {
+        std::lock_guard const lock(s.mutex);
+        if (s.policy)
+            return s.policy;
+    }
+    // Outside of the lock, as a registered factory may ask for the policy itself; whose comes
+    // first is everybody's.
+    std::shared_ptr<event_loop_policy> made = policy_from_environment();
     std::lock_guard const lock(s.mutex);
     if (!s.policy)
-        s.policy = policy_from_environment();
+        s.policy.swap(made);
     return s.policy;
 }
 

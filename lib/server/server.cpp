@@ -12,6 +12,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <exception>
+#include <optional>
+#include <utility>
 
 namespace polyloop {
 namespace detail {
@@ -30,24 +33,24 @@ class server_state : public std::enable_shared_from_this<server_state>
   public:
     server_state(event_loop& loop, tcp::endpoint const& endpoint, connection_starter start,
                  server_options options)
-        : loop_(&loop), options_(std::move(options)), start_(std::move(start)), acceptor_(loop.io_context()),
+        : loop_(&loop), options_(std::move(options)), start_(std::move(start)), acceptor_(std::in_place, loop.io_context()),
           count_(std::make_shared<connection_count>())
     {
         if (options_.unit == context_kind::thread)
             throw_error(error::bad_config, "server_options::unit is thread: a connection gets a "
                                            "strand or a fiber");
-        acceptor_.open(endpoint.protocol());
+        acceptor_->open(endpoint.protocol());
         if (options_.reuse_address)
-            acceptor_.set_option(tcp::acceptor::reuse_address(true));
-        acceptor_.bind(endpoint);
-        acceptor_.listen(options_.backlog);
-        endpoint_ = acceptor_.local_endpoint();
+            acceptor_->set_option(tcp::acceptor::reuse_address(true));
+        acceptor_->bind(endpoint);
+        acceptor_->listen(options_.backlog);
+        endpoint_ = acceptor_->local_endpoint();
     }
 
     server serve(event_loop& loop)
     {
         auto self = shared_from_this();
-        accepting_ = spawn(loop, [self] { self->accept_until_closed(); },
+        accepting_ = spawn(loop, [l = listening(self)] { l.state->accept_until_closed(); },
                            {.name = options_.name, .key = {}});
         draining_ = spawn(
             loop,
@@ -82,6 +85,8 @@ class server_state : public std::enable_shared_from_this<server_state>
     }
     task<> task_until_closed()
     {
+        if (draining_.done())
+            return draining_;
         // A task of its own, as cancelling the wait cancels it.
         return spawn(*loop_, [self = shared_from_this()] { self->wait_closed(); },
                      {.name = options_.name + " wait", .key = {}});
@@ -101,9 +106,31 @@ class server_state : public std::enable_shared_from_this<server_state>
             close();
             throw;
         }
+        if (!accepting_.cancelled())
+            accepting_.join(); // throws what ended it, if not a close
     }
 
   private:
+    /// In the accepting task's callable: however that ends, and if it never starts, nobody
+    /// listens any more. The callable is destroyed on the loop.
+    struct listening
+    {
+        explicit listening(std::shared_ptr<server_state> s) noexcept : state(std::move(s))
+        {
+        }
+        listening(listening&&) noexcept = default;
+        listening& operator=(listening&&) = delete;
+        ~listening()
+        {
+            if (!state)
+                return;
+            state->closed_ = true;
+            state->acceptor_.reset();
+        }
+
+        std::shared_ptr<server_state> state;
+    };
+
     using pause = std::chrono::milliseconds;
     static constexpr pause first_pause{10};
     static constexpr pause longest_pause{1000};
@@ -117,32 +144,43 @@ class server_state : public std::enable_shared_from_this<server_state>
             {
                 if (options_.max_connections != 0)
                     count_->wait_at_most(options_.max_connections - 1);
-                boost::system::error_code ec;
-                try
-                {
-                    accept_one(ec);
-                }
-                catch (boost::system::system_error const& e)
-                {
-                    // No stack or no memory for the connection's task, or its loop is gone.
-                    ec = e.code();
-                }
-                if (ec == asio::error::operation_aborted)
-                    throw_cancelled();
-                if (!ec)
+                if (std::exception_ptr const failure = accept_one())
+                    back_off(loop, failure);
+                else
                     recovered(loop);
-                else if (ec != asio::error::connection_aborted)
-                    back_off(loop, ec);
             }
         }
         catch (boost::system::system_error const& e)
         {
-            boost::system::error_code ignored;
-            acceptor_.close(ignored);
-            bool const asked = closed_.exchange(true);
-            if (!asked || e.code() != asio::error::operation_aborted)
+            if (!closed_ || e.code() != asio::error::operation_aborted)
                 throw;
         }
+    }
+
+    /// What went wrong, null if nothing did: with the accepting, with the placing (a strategy of
+    /// somebody's own), or for want of memory or a stack. Throws `operation_aborted` alone.
+    std::exception_ptr accept_one()
+    {
+        boost::system::error_code ec;
+        try
+        {
+            accept_one(ec);
+        }
+        catch (boost::system::system_error const& e)
+        {
+            if (e.code() == asio::error::operation_aborted)
+                throw; // the task was cancelled before the accepting began
+            return std::current_exception();
+        }
+        catch (...)
+        {
+            return std::current_exception();
+        }
+        if (ec == asio::error::operation_aborted)
+            throw_cancelled();
+        if (!ec || ec == asio::error::connection_aborted)
+            return nullptr;
+        return std::make_exception_ptr(boost::system::system_error(ec));
     }
 
     void accept_one(boost::system::error_code& ec)
@@ -151,7 +189,7 @@ class server_state : public std::enable_shared_from_this<server_state>
             get_event_loop_policy()->unit() == context_kind::strand ? context_kind::strand
                                                                     : context_kind::fiber);
         event_loop& loop = place_context({.kind = unit, .key = {}, .name = options_.name});
-        tcp::socket socket = acceptor_.async_accept(loop.io_context(), use_fiber[ec]);
+        tcp::socket socket = acceptor_->async_accept(loop.io_context(), use_fiber[ec]);
         if (ec)
             return;
         std::optional<strand> on;
@@ -161,14 +199,14 @@ class server_state : public std::enable_shared_from_this<server_state>
                options_.name + " connection");
     }
 
-    void back_off(event_loop& loop, boost::system::error_code const& ec)
+    void back_off(event_loop& loop, std::exception_ptr const& failure)
     {
         if (failures_++ == 0)
         {
             pause_ = first_pause;
             loop.call_exception_handler(
                 {options_.name + " cannot accept connections, and goes on trying",
-                 std::make_exception_ptr(boost::system::system_error(ec)), options_.name});
+                 failure, options_.name});
         }
         this_fiber::sleep_for(pause_);
         pause_ = std::min(2 * pause_, longest_pause);
@@ -187,7 +225,7 @@ class server_state : public std::enable_shared_from_this<server_state>
     event_loop* const loop_;
     server_options const options_;
     connection_starter const start_;
-    tcp::acceptor acceptor_; // the accepting task's
+    std::optional<tcp::acceptor> acceptor_; // the accepting task's
     tcp::endpoint endpoint_;
     std::shared_ptr<connection_count> const count_;
     std::atomic<bool> closed_ = false;

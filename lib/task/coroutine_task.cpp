@@ -16,7 +16,7 @@ void coroutine::act(ready_node* n, verb)
     auto& t = static_cast<coroutine&>(static_cast<task_base&>(*n));
     t.sched().link_arrived(t);
     t.start_now();
-    if (t.take_cancel() || t.core().unwinding())
+    if (t.take_cancel() || t.cancelling() > 0 || t.core().unwinding())
     {
         t.finish(std::make_exception_ptr(boost::system::system_error(
             boost::system::error_code(asio::error::operation_aborted))));

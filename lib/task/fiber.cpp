@@ -49,6 +49,8 @@ void fiber::main(boost::context::detail::transfer_t t) noexcept
     {
         fiber& f = *slot.occupant;
         f.start_now();
+        if (f.cancelling() > 0)
+            f.keep_cancel(); // its message may still be behind the start
         f.execute();
         slot.ended = &f;
         f.leave(slot); // comes back with another occupant
@@ -106,7 +108,10 @@ void fiber::yield() noexcept
     if (core().single())
         core().push_local(*this);
     else
+    {
         strand()->schedule(*this);
+        strand()->give_way();
+    }
     leave(slot_);
 }
 

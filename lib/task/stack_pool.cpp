@@ -6,6 +6,7 @@
 
 #include <boost/assert.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <string>
@@ -24,6 +25,14 @@ constexpr int madv_guard_install = 102;
 [[noreturn]] void fail(int e, std::string const& what)
 {
     throw boost::system::system_error(e, boost::system::system_category(), what);
+}
+
+/// So that the push_back that follows cannot throw.
+template <class T>
+void make_room(std::vector<T>& v)
+{
+    if (v.size() == v.capacity())
+        v.reserve(std::max<std::size_t>(64, 2 * v.size()));
 }
 
 std::size_t rounded(std::size_t n, std::size_t to)
@@ -93,7 +102,7 @@ stack_slot& stack_pool::carve()
     if (carve_ == carve_end_)
     {
         std::size_t const length = stride * stacks_per_slab;
-        slabs_.reserve(slabs_.size() + 1);
+        make_room(slabs_);
         void* const p = ::mmap(nullptr, length, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
         if (p == MAP_FAILED)
@@ -106,7 +115,7 @@ stack_slot& stack_pool::carve()
         carve_end_ = carve_ + length;
         slabs_.push_back({carve_, length});
     }
-    made_.reserve(made_.size() + 1);
+    make_room(made_);
     guard(carve_);
     std::byte* const bottom = carve_ + guard_size_;
     carve_ += stride;

@@ -108,7 +108,8 @@ fiber* waiting_fiber(task_base& t)
     if (me == &t)
         throw_error(error::self_join);
     fiber* const f = try_current_fiber();
-    if (!f && (me || this_frame().loop))
+    // The last question is for an application's own handler on an adopted io_context.
+    if (!f && (me || this_frame().loop || t.core().in_bare_handler()))
         throw_error(error::not_in_fiber);
     return f;
 }
@@ -148,7 +149,16 @@ bool wait_done_until(task_base& t, steady_time limit)
         limited_joiner j(*f, t, limit);
         if (t.add_waiter(j))
         {
-            f->core().insert_timer(j);
+            try
+            {
+                f->core().insert_timer(j);
+            }
+            catch (...) // out of memory
+            {
+                if (!t.remove_waiter(j))
+                    f->suspend(j); // the wake is on its way
+                throw;
+            }
             f->suspend(j);
             j.take_back();
         }

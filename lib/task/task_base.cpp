@@ -145,7 +145,14 @@ void task_base::wake() noexcept
 void task_base::let_go() noexcept
 {
     if (error_ && !cancelled_ && !retrieved_.load(std::memory_order_relaxed))
+    {
+        // An ended fiber is let go of on the stack of whoever runs next: the handler is not that
+        // fiber, and shall not wait as it.
+        thread_frame& frame = this_frame();
+        context_node* const running = std::exchange(frame.fiber, nullptr);
         core_.report({"exception in a task that nobody joined", error_, name()});
+        frame.fiber = running;
+    }
     dispose();
 }
 

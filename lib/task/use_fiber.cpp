@@ -8,11 +8,16 @@ namespace polyloop::detail {
 
 void operation_wait::complete() noexcept
 {
-    if (self.may_run_here())
+    if (this_frame().fiber == &self)
+    {
+        // On its own stack, still initiating: it will see that it need not wait. Or its
+        // initiation throws, and the wait is about to end with its frame.
+        completed_ = true;
+        return;
+    }
+    if (!emitting_ && self.may_run_here())
     {
         completed_ = true;
-        // Not suspended: it is still initiating, further down on this very stack, and will
-        // see that it need not wait.
         if (self.suspended())
         {
             core_entry const entry(self.core());
@@ -34,7 +39,11 @@ bool operation_wait::on_interrupt(fiber_wait& w, reason why)
     if (self.completed_)
         return false;
     self.interrupted_ = why == reason::cancel;
+    // An operation that completes inside of this would else resume the fiber, whose frame the
+    // signal lies in.
+    self.emitting_ = true;
     self.signal_.emit(asio::cancellation_type::terminal);
+    self.emitting_ = false;
     return true;
 }
 

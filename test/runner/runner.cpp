@@ -482,6 +482,23 @@ BOOST_AUTO_TEST_CASE(stop_under_run_gives_loop_stopped_and_everything_is_closed)
         }
 }
 
+BOOST_AUTO_TEST_CASE(debug_mode_with_leftovers_on_a_shared_loop)
+{
+    std::atomic<int> cancelled = 0;
+    run(
+        [&] {
+            std::atomic<bool> ready = false;
+            (void)spawn([&] {
+                ready = true;
+                waiting(cancelled)();
+            });
+            while (!ready)
+                this_fiber::yield();
+        },
+        {.policy = make_policy("shared loops=3"), .debug = true});
+    BOOST_TEST(cancelled == 1);
+}
+
 BOOST_AUTO_TEST_CASE(a_negative_shutdown_timeout_is_refused)
 {
     BOOST_CHECK_EXCEPTION(run([] {}, {.shutdown_timeout = -1s}), boost::system::system_error,

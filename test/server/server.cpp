@@ -9,6 +9,7 @@
 #include "support/error.hpp"
 #include "support/policies.hpp"
 
+#include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
@@ -21,7 +22,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
-#include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -363,6 +364,49 @@ BOOST_AUTO_TEST_CASE(a_server_ends_with_its_run)
             BOOST_TEST(!s.is_serving());
             BOOST_TEST(s.connections() == 0u);
         }
+}
+
+BOOST_AUTO_TEST_CASE(a_server_that_is_closed_at_once_does_not_listen)
+{
+    test::under_every_policy([] {
+        server s = start_server(any_port, echo_in_a_fiber);
+        s.close();
+        s.wait_closed();
+        tcp::socket c(get_running_loop().io_context());
+        error_code ec;
+        c.async_connect(s.endpoint(), use_fiber[ec]);
+        BOOST_TEST(ec == asio::error::connection_refused);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_handle_may_outlive_the_run)
+{
+    server unborn;
+    run([&unborn] { unborn = start_server(any_port, echo_in_a_fiber); });
+    BOOST_TEST(!unborn.is_serving());
+    unborn.close();
+    unborn.wait_closed();
+}
+
+BOOST_AUTO_TEST_CASE(a_strategy_that_throws_is_reported_and_accepting_goes_on)
+{
+    std::atomic<int> asked = 0;
+    placement::strategy const sulky = [&asked](placement_request const& r, placement::loops) {
+        if (r.name == "sulky" && ++asked == 1)
+            throw std::runtime_error("not now");
+        return std::size_t(0);
+    };
+    run(
+        [] {
+            reports r(get_running_loop());
+            server s = start_server(any_port, echo_in_a_fiber, {.name = "sulky"});
+            tcp::socket c = connected(s.endpoint());
+            BOOST_TEST(echoed(c, "x") == "x");
+            BOOST_TEST(r.say("not now"));
+            s.close();
+            get_running_loop().set_exception_handler({});
+        },
+        {.policy = std::make_shared<fiber_policy>(pool_options{.loops = 2}, sulky)});
 }
 
 BOOST_AUTO_TEST_CASE(an_address_in_use_is_an_error_at_once)

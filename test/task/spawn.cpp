@@ -68,6 +68,7 @@ BOOST_AUTO_TEST_CASE(a_large_callable_does_not_fit_on_the_stack_and_works)
         struct alignas(128) strict
         {
             int value = 8;
+            char more[2000] = {};
         } aligned;
         auto t = spawn([aligned] {
             bool const straight = reinterpret_cast<std::uintptr_t>(&aligned) % 128 == 0;

@@ -9,7 +9,7 @@
 #include "support/error.hpp"
 #include "support/policies.hpp"
 
-#include <polyloop/loop/loop_group.hpp>
+#include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>
@@ -507,6 +507,52 @@ BOOST_AUTO_TEST_CASE(handles_outlive_their_loop)
         BOOST_CHECK_EXCEPTION(t.join(), boost::system::system_error, aborted);
         BOOST_TEST(!t.cancel());
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_finished_task_is_joined_asynchronously_when_its_loop_is_gone)
+{
+    task<int> t;
+    {
+        event_loop loop;
+        t = spawn(loop, [] { return 12; });
+        run_until_complete(loop, t);
+    }
+    BOOST_TEST(t.async_join(asio::use_future).get() == 12);
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_is_cancelled_before_its_loop_runs_never_starts)
+{
+    event_loop loop;
+    bool started = false;
+    task<> fiber = spawn(loop, [&started] { started = true; });
+    task<> coroutine = spawn(loop, [&started]() -> asio::awaitable<void> {
+        started = true;
+        co_return;
+    });
+    fiber.cancel();
+    coroutine.cancel();
+    run_until_complete(loop, [&] {
+        BOOST_CHECK_EXCEPTION(fiber.join(), boost::system::system_error, aborted);
+        BOOST_CHECK_EXCEPTION(coroutine.join(), boost::system::system_error, aborted);
+    });
+    BOOST_TEST(!started);
+}
+
+BOOST_AUTO_TEST_CASE(join_in_an_applications_own_handler_is_refused)
+{
+    asio::io_context io;
+    event_loop loop(io);
+    task<int> t = spawn(loop, [] { return 1; });
+    boost::system::error_code refused;
+    asio::post(io, [&] { refused = test::code_of([&t] { t.join(); }); });
+    // Behind it, so that the task is not done before.
+    t = spawn(loop, [] {
+        this_fiber::sleep_for(1ms);
+        return 1;
+    });
+    io.run();
+    BOOST_TEST(refused == make_error_code(error::not_in_fiber));
+    BOOST_TEST(t.join() == 1);
 }
 
 BOOST_AUTO_TEST_CASE(tasks_join_across_loops_from_many_threads)

@@ -9,6 +9,7 @@
 #include "support/error.hpp"
 #include "support/policies.hpp"
 
+#include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
@@ -41,6 +42,23 @@ BOOST_AUTO_TEST_CASE(one_yield_gives_each_ready_fiber_of_the_loop_a_turn)
         this_fiber::yield();
         BOOST_TEST((order == std::vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
     });
+}
+
+BOOST_AUTO_TEST_CASE(a_yield_gives_way_on_a_loop_of_several_threads_too)
+{
+    // Run by one thread, so that the order is the loop's.
+    event_loop loop({.concurrency = 2});
+    std::vector<int> order;
+    std::vector<task<>> all;
+    for (int i = 0; i != 3; ++i)
+        all.push_back(spawn(loop, [&order, i] {
+            order.push_back(i);
+            this_fiber::yield();
+            order.push_back(i + 3);
+        }));
+    for (auto& t : all)
+        run_until_complete(loop, t);
+    BOOST_TEST((order == std::vector{0, 1, 2, 3, 4, 5}));
 }
 
 BOOST_AUTO_TEST_CASE(fibers_that_only_yield_do_not_starve_sockets_and_timers)

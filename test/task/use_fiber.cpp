@@ -194,6 +194,21 @@ BOOST_AUTO_TEST_CASE(an_operation_that_is_dropped_ends_the_wait)
     });
 }
 
+BOOST_AUTO_TEST_CASE(an_initiation_that_throws_leaves_no_trace)
+{
+    test::under_every_policy([] {
+        for (int i = 0; i != 10; ++i)
+        {
+            BOOST_CHECK_THROW(operation<void(int)>(use_fiber,
+                                                   [](auto) { throw std::logic_error("x"); }),
+                              std::logic_error);
+            auto const before = std::chrono::steady_clock::now();
+            this_fiber::sleep_for(1ms); // not woken by what went before
+            BOOST_TEST((std::chrono::steady_clock::now() - before >= 1ms));
+        }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(outside_of_a_fiber_it_is_refused_before_the_operation_starts)
 {
     event_loop loop;

@@ -26,7 +26,8 @@ struct stack_options
     /// silently corrupts the neighbour.
     bool guard = true;
 
-    /// How many stacks of ended fibers are kept for reuse; the rest goes back to the system.
+    /// How many stacks of ended fibers are kept for reuse; the memory of the rest goes back to the
+    /// system. Honoured where the loop's own thread gives them back, on loops of concurrency 1.
     std::size_t keep = 4096;
 };
 

@@ -14,7 +14,7 @@ namespace polyloop {
 /// loop spawns stays on it.
 ///
 /// Choose it for programs with one loop, for clients, and where every thread looks after its own.
-class default_policy : public event_loop_policy
+class POLYLOOP_DECL default_policy : public event_loop_policy
 {
   public:
     default_policy() = default;
@@ -33,7 +33,7 @@ class default_policy : public event_loop_policy
 
 /// The default policy, for a build whose backend waits for readiness (epoll, kqueue, select). Its
 /// constructor throws `error::backend_unavailable`, with the remedy, in any other.
-class selector_policy : public default_policy
+class POLYLOOP_DECL selector_policy : public default_policy
 {
   public:
     POLYLOOP_DECL explicit selector_policy(loop_options options = {});
@@ -41,7 +41,7 @@ class selector_policy : public default_policy
 
 /// The default policy, for a build whose backend waits for completion (io_uring, IOCP). Its
 /// constructor throws `error::backend_unavailable`, with the remedy, in any other.
-class proactor_policy : public default_policy
+class POLYLOOP_DECL proactor_policy : public default_policy
 {
   public:
     POLYLOOP_DECL explicit proactor_policy(loop_options options = {});

@@ -24,7 +24,7 @@ namespace polyloop {
 ///
 /// Thread safety: every operation may be called from any thread; `start` and `stop` from
 /// one at a time.
-class event_loop_policy
+class POLYLOOP_DECL event_loop_policy
 {
   public:
     event_loop_policy() = default;

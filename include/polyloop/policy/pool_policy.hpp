@@ -32,7 +32,7 @@ struct pool_options
 
 /// What `strand_policy` and `fiber_policy` have in common: N loops, a thread each, over which new
 /// contexts of one kind are spread. A context never moves once it is placed.
-class pool_policy : public event_loop_policy
+class POLYLOOP_DECL pool_policy : public event_loop_policy
 {
   public:
     POLYLOOP_DECL ~pool_policy() override;
@@ -74,7 +74,7 @@ class pool_policy : public event_loop_policy
 /// N loops; each new strand gets one, and its fibers and handlers stay on that loop.
 ///
 /// Choose it for code that is written in handlers on strands and should use every core.
-class strand_policy : public pool_policy
+class POLYLOOP_DECL strand_policy : public pool_policy
 {
   public:
     explicit strand_policy(pool_options options = {},
@@ -87,7 +87,7 @@ class strand_policy : public pool_policy
 /// N loops; each new fiber, and each coroutine task, gets one.
 ///
 /// Choose it for servers with a fiber per connection on several cores.
-class fiber_policy : public pool_policy
+class POLYLOOP_DECL fiber_policy : public pool_policy
 {
   public:
     explicit fiber_policy(pool_options options = {},
@@ -100,7 +100,7 @@ class fiber_policy : public pool_policy
 /// One loop that N threads run: a busy context delays only itself, at the price of locks.
 ///
 /// Choose it where the work per event is long and uneven.
-class shared_policy : public event_loop_policy
+class POLYLOOP_DECL shared_policy : public event_loop_policy
 {
   public:
     POLYLOOP_DECL explicit shared_policy(pool_options options = {});

@@ -25,7 +25,8 @@ namespace polyloop {
 ///
 /// Suspends the fiber, never the thread; outside of a fiber it throws `error::not_in_fiber`
 /// before the operation starts. A cancelled task's operation is cancelled through its
-/// cancellation slot, and throws (or stores) `operation_aborted`; a result that was there
+/// cancellation slot, and throws (or stores) `operation_aborted`. One that has not begun is thrown
+/// too where a result cannot be default-constructed (a socket, say). A result that was there
 /// before is kept, and the cancellation is delivered at the next suspension.
 struct use_fiber_t
 {

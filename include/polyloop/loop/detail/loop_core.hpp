@@ -138,7 +138,8 @@ class loop_core
     {
         thread_frame const& f = this_frame();
         return !f.fiber &&
-               (f.core == this || io_->get_executor().running_in_this_thread());
+               (f.core == this ||
+                (!is_gone() && io_->get_executor().running_in_this_thread()));
     }
 
     // -- readiness
@@ -255,6 +256,11 @@ class loop_core
     bool is_closed() const noexcept
     {
         return closed_.load(std::memory_order_acquire);
+    }
+    /// The loop was destroyed: its `io_context` may be, too.
+    bool is_gone() const noexcept
+    {
+        return gone_.load(std::memory_order_acquire);
     }
     /// Between the start of `close` and its end, on the closing thread.
     bool unwinding() const noexcept
@@ -406,6 +412,7 @@ class loop_core
     bool const single_;
     std::atomic<bool> closed_ = false;
     std::atomic<bool> stopping_ = false;
+    std::atomic<bool> gone_ = false;
     std::atomic<bool> debug_;
 
     // the loop's own thread
@@ -501,6 +508,8 @@ struct function_node : ready_node
 
     static function_node* make(loop_core& c, F&& f)
     {
+        static_assert(alignof(function_node) <= alignof(std::max_align_t),
+                      "polyloop: a handler with a stricter alignment than max_align_t");
         void* p = c.allocate(sizeof(function_node));
         try
         {

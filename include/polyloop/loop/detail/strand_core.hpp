@@ -51,6 +51,12 @@ class strand_core : public context_node
     template <class F>
     void post(F&& f);
 
+    /// In the strand: the handlers that wait in it do so behind what else is ready on the loop.
+    void give_way() noexcept
+    {
+        give_way_ = true;
+    }
+
     friend void intrusive_ptr_add_ref(strand_core* s) noexcept
     {
         s->refs_.fetch_add(1, std::memory_order_relaxed);
@@ -83,6 +89,7 @@ class strand_core : public context_node
     std::mutex mutex_;
     ready_queue queue_;
     bool scheduled_ = false; // the runner is under way, and holds a reference
+    bool give_way_ = false;  // the strand's own
     runner runner_;
 };
 

@@ -7,10 +7,12 @@
 
 #include <polyloop/task/detail/task_base.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/system_executor.hpp>
 
 #include <exception>
 #include <memory>
@@ -62,9 +64,7 @@ class async_joiner : private join_waiter
 
     async_joiner(task<T> t, Handler h)
         : join_waiter(&async_joiner::on_done), task_(std::move(t)), handler_(std::move(h)),
-          work_(asio::make_work_guard(
-              handler_, asio::get_associated_executor(handler_, task_.get().core().io()
-                                                                    .get_executor())))
+          work_(asio::get_associated_executor(handler_, fallback(task_.get().core())))
     {
     }
 
@@ -115,10 +115,17 @@ class async_joiner : private join_waiter
         }
     }
 
-    using work_guard = decltype(asio::make_work_guard(
-        std::declval<Handler&>(),
-        asio::get_associated_executor(std::declval<Handler&>(),
-                                      std::declval<asio::io_context::executor_type>())));
+    // For a handler without an executor of its own. A finished task can be joined when its
+    // loop is gone.
+    static asio::any_io_executor fallback(loop_core const& core)
+    {
+        if (core.is_gone())
+            return asio::system_executor();
+        return core.io().get_executor();
+    }
+
+    using work_guard = asio::executor_work_guard<
+        asio::associated_executor_t<Handler, asio::any_io_executor>>;
 
     task<T> task_;
     Handler handler_;

@@ -23,7 +23,7 @@
 namespace polyloop::detail {
 
 /// A task that is a coroutine of Asio: runs in slices, each a handler.
-class coroutine : public task_base
+class POLYLOOP_DECL coroutine : public task_base
 {
   public:
     POLYLOOP_DECL coroutine(scheduler& s, strand_core* serial);

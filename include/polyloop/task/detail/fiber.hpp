@@ -29,7 +29,7 @@ struct fiber_wait
 };
 
 /// A stackful task.
-class fiber : public task_base
+class POLYLOOP_DECL fiber : public task_base
 {
   public:
     POLYLOOP_DECL fiber(scheduler& s, strand_core* serial, stack_slot& slot);

@@ -8,6 +8,8 @@
 #include <polyloop/task/detail/task_value.hpp>
 #include <polyloop/task/detail/scheduler.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <new>
 #include <optional>
 #include <type_traits>
@@ -26,13 +28,13 @@ class fiber_task final : public fiber
         void* where = nullptr;
         try
         {
-            where = fits ? slot.block() : ::operator new(sizeof(fiber_task), alignment);
+            where = fits ? slot.block() : ::operator new(sizeof(fiber_task), alignment());
             return ::new (where) fiber_task(s, strand, slot, std::move(f));
         }
         catch (...)
         {
             if (!fits && where)
-                ::operator delete(where, alignment);
+                ::operator delete(where, alignment());
             s.stacks().put(slot);
             throw;
         }
@@ -68,13 +70,16 @@ class fiber_task final : public fiber
         void* const where = this;
         this->~fiber_task();
         if (!fits)
-            ::operator delete(where, alignment);
+            ::operator delete(where, alignment());
         own.pool->put(own);
     }
 
     ~fiber_task() override = default;
 
-    static constexpr std::align_val_t alignment{alignof(std::max_align_t)};
+    static std::align_val_t alignment() noexcept
+    {
+        return std::align_val_t(std::max(alignof(fiber_task), alignof(std::max_align_t)));
+    }
     static const bool fits;
 
     std::optional<F> callable_;

@@ -229,6 +229,7 @@ class operation_wait : public fiber_wait
     operation_memory memory_;
     bool completed_ = false;
     bool interrupted_ = false;
+    bool emitting_ = false;
     bool abandoned_ = false;
 };
 

@@ -16,7 +16,7 @@
 namespace polyloop::detail {
 
 /// The tasks of one loop: makes them ready, knows who lives, cancels and unwinds them.
-class scheduler final : public task_registry
+class POLYLOOP_DECL scheduler final : public task_registry
 {
   public:
     /// The loop's scheduler, made at first need.

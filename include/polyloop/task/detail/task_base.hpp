@@ -59,7 +59,7 @@ struct join_waiter
 ///   is marked so is touched only there.
 /// - `done_` is set once, under `lock_`; who reads it as true sees result and error.
 /// - A task counts itself until it has ended and left its stack.
-class task_base : public context_node, public ready_node
+class POLYLOOP_DECL task_base : public context_node, public ready_node
 {
   public:
     task_base(scheduler& s, strand_core* serial, ready_node::action run, node_kind k);
