@@ -152,7 +152,6 @@ BOOST_AUTO_TEST_CASE(rule_1_a_strands_own_binding_decides_too)
             auto const loops = p->loops();
             strand const s(get_running_loop());
             std::set<event_loop*> bound, other;
-            std::latch done(1);
             asio::post(s, [&] {
                 set_event_loop(loops[1]);
                 bound = loops_of(6, loop_of_a_strand);

@@ -226,7 +226,7 @@ BOOST_AUTO_TEST_CASE(registering_and_making_from_several_threads)
     std::vector<std::thread> threads;
     std::atomic<int> won = 0;
     for (int t = 0; t != 4; ++t)
-        threads.emplace_back([&, t] {
+        threads.emplace_back([&] {
             for (int i = 0; i != 100; ++i)
             {
                 auto const name = "race-" + std::to_string(i);
