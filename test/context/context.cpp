@@ -366,7 +366,7 @@ BOOST_AUTO_TEST_CASE(a_fiber_resumed_by_another_thread_is_still_itself)
                 context const me = this_context::current();
                 std::thread::id last = std::this_thread::get_id();
                 bool good = me.kind() == context_kind::fiber;
-                for (int j = 0; j < 300 || moved == 0; ++j)
+                for (int j = 0; j != 300; ++j)
                 {
                     this_fiber::yield();
                     good = good && this_context::current() == me &&
