@@ -28,8 +28,7 @@ using task_id = context::id_type;
 /// an error that nobody was given goes to its loop's exception handler, once. A handle does not
 /// keep the loop alive; when the loop is gone its unfinished tasks are done and cancelled. The
 /// handle of an ended fiber keeps its stack, on whose top the result lies, from being used again.
-/// Every
-/// operation but `valid` on an empty handle throws `error::empty_handle`.
+/// Every operation but `valid` on an empty handle throws `error::empty_handle`.
 ///
 /// Thread safety: distinct objects safe, for the same task too.
 template <class T = void>

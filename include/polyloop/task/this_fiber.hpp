@@ -32,7 +32,8 @@ void sleep_for(std::chrono::duration<Rep, Period> d)
                                        detail::to_nanoseconds(d)));
 }
 
-/// The handle of the running task, fiber or coroutine.
+/// The handle of the running task, fiber or coroutine. A task whose result or callable holds its
+/// own handle is never destroyed.
 POLYLOOP_DECL task<> current_task();
 
 POLYLOOP_DECL task_id id();
