@@ -39,9 +39,10 @@ std::ostream& operator<<(std::ostream& out, context const& c)
 }
 
 namespace detail {
-namespace {
 
-constinit thread_local thread_frame frame;
+constinit thread_local thread_frame frame_here;
+
+namespace {
 
 thread_local context_node thread_node(context_kind::thread);
 
@@ -55,29 +56,49 @@ context::id_type draw_context_ids(context::id_type count) noexcept
 
 std::string context_node::name() const
 {
-    if (!name_.empty())
-        return name_;
+    if (extras_ && !extras_->name.empty())
+        return extras_->name;
     return std::string(to_string(kind_)) + '-' + std::to_string(id_);
+}
+
+context_node::extras& context_node::need_extras()
+{
+    if (!extras_)
+        extras_ = new extras;
+    return *extras_;
+}
+
+void context_node::set_name(std::string name)
+{
+    if (extras_ || !name.empty())
+        need_extras().name = std::move(name);
 }
 
 void context_node::at_exit(exit_hook hook)
 {
-    if (!hooks_)
-        hooks_ = std::make_unique<std::vector<exit_hook>>();
-    hooks_->push_back(std::move(hook));
+    need_extras().hooks.push_back(std::move(hook));
 }
 
 void context_node::run_exit_hooks() noexcept
 {
     // A hook may end something that adds another hook.
-    while (auto hooks = std::exchange(hooks_, nullptr))
-        for (auto& hook : *hooks)
+    while (extras_ && !extras_->hooks.empty())
+    {
+        auto const hooks = std::exchange(extras_->hooks, {});
+        for (auto const& hook : hooks)
             hook(id_);
+    }
+}
+
+void context_node::end_extras() noexcept
+{
+    run_exit_hooks();
+    delete extras_;
 }
 
 BOOST_NOINLINE thread_frame& this_frame() noexcept
 {
-    return frame;
+    return frame_here;
 }
 
 BOOST_NOINLINE context_node& this_thread_node()

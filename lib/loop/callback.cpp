@@ -15,13 +15,17 @@ callback::callback(loop_core& c, manager m) noexcept
 
 bool callback::leave_pending(state next) noexcept
 {
+    // Without a handle there is nobody else.
+    if (refs_.load(std::memory_order_acquire) == 1)
+        return state_.load(std::memory_order_relaxed) == state::pending &&
+               (state_.store(next, std::memory_order_relaxed), true);
     state expected = state::pending;
     return state_.compare_exchange_strong(expected, next, std::memory_order_acq_rel);
 }
 
 bool callback::start()
 {
-    intrusive_ptr_add_ref(this);
+    refs_.store(2, std::memory_order_relaxed); // nobody else knows it yet
     if (!core_->single())
         core_->start_tracking(*this);
     if (core_->schedule(*this))

@@ -60,15 +60,15 @@ std::size_t event_loop::task_count() const noexcept
     return r ? r->size() : 0;
 }
 
-// One thread-local read, and out of line like every access to it.
+// One thread-local read each, and out of line like every access to it.
 BOOST_NOINLINE event_loop* try_get_running_loop() noexcept
 {
-    return detail::this_frame().loop;
+    return detail::frame_here.loop;
 }
 
 BOOST_NOINLINE event_loop& get_running_loop()
 {
-    if (event_loop* const l = detail::this_frame().loop) [[likely]]
+    if (event_loop* const l = detail::frame_here.loop) [[likely]]
         return *l;
     detail::throw_error(error::no_running_loop);
 }

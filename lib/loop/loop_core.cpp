@@ -254,8 +254,13 @@ void loop_core::run_batch() noexcept
         io_->stop();
 }
 
-bool loop_core::next_slice() noexcept
+bool loop_core::next_slice(ready_node const& n) noexcept
 {
+    if (stopping_.load(std::memory_order_relaxed))
+    {
+        slice_ = 1; // asked again at once: the present batch is the last
+        return batch_done_ || n.batch != batch_;
+    }
     if (exhausted_)
     {
         slice_ = 1; // asked again at once
@@ -317,19 +322,21 @@ struct loop_core::timer_handler
 void loop_core::insert_timer(timer_node& n)
 {
     std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
-    if (!single_)
+    if (!single_) [[unlikely]]
         lock.lock();
     timers_.insert(n);
-    arm();
+    if (!armed_ || timer_work_returned_ || n.when < armed_at_) [[unlikely]]
+        arm();
 }
 
 bool loop_core::erase_timer(timer_node& n) noexcept
 {
     std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
-    if (!single_)
+    if (!single_) [[unlikely]]
         lock.lock();
     bool const erased = timers_.erase(n);
-    if (erased && timers_.empty())
+    // On a loop of its own the run keeps it from running out of work anyway.
+    if (!owned_ && erased && timers_.empty()) [[unlikely]]
         idle_timer();
     return erased;
 }
@@ -556,8 +563,12 @@ void loop_core::stop_locked() noexcept
     }
     else if (!on_loop())
         wake();
-    else if (depth_ == 0)
-        post_drain();
+    else
+    {
+        slice_ = 1;
+        if (depth_ == 0)
+            post_drain();
+    }
 }
 
 void loop_core::close()

@@ -15,62 +15,9 @@ timer_queue::timer_queue(steady_time now) : now_(tick_of(now))
 {
 }
 
-std::uint64_t timer_queue::tick_of(steady_time t) noexcept
-{
-    auto const ns = std::chrono::nanoseconds(t.time_since_epoch()).count();
-    return ns < 0 ? 0 : static_cast<std::uint64_t>(ns) >> tick_shift;
-}
-
 steady_time timer_queue::time_of(std::uint64_t tick) noexcept
 {
     return steady_time(std::chrono::nanoseconds(static_cast<std::int64_t>(tick << tick_shift)));
-}
-
-void timer_queue::insert(timer_node& n)
-{
-    BOOST_ASSERT(!n.queued());
-    std::uint64_t const tick = tick_of(n.when);
-    if (tick <= now_)
-        heap_push(n);
-    else
-        link(n, tick);
-    ++size_;
-}
-
-void timer_queue::link(timer_node& n, std::uint64_t tick) noexcept
-{
-    unsigned const level = (63u - std::countl_zero(tick ^ now_)) / level_bits;
-    unsigned const slot = (tick >> (level * level_bits)) & (slots - 1);
-    unsigned const place = level * slots + slot;
-    timer_node*& head = wheel_[place];
-    n.prev = nullptr;
-    n.next = head;
-    if (head)
-        head->prev = &n;
-    head = &n;
-    n.place = place;
-    occupied_[level] |= std::uint64_t(1) << slot;
-}
-
-bool timer_queue::erase(timer_node& n) noexcept
-{
-    if (!n.queued())
-        return false;
-    --size_;
-    if (n.place >= timer_node::heap_base)
-    {
-        heap_erase(n.place - timer_node::heap_base);
-        n.place = timer_node::nowhere;
-        return true;
-    }
-    if (n.prev)
-        n.prev->next = n.next;
-    else if (!(wheel_[n.place] = n.next))
-        occupied_[n.place / slots] &= ~(std::uint64_t(1) << (n.place % slots));
-    if (n.next)
-        n.next->prev = n.prev;
-    n.place = timer_node::nowhere;
-    return true;
 }
 
 bool timer_queue::first_slot(unsigned& level, unsigned& slot,

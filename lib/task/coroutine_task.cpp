@@ -6,8 +6,8 @@
 
 namespace polyloop::detail {
 
-coroutine::coroutine(scheduler& s, strand_core* serial)
-    : task_base(s, serial, &coroutine::act, node_kind::handler), core_kept_(&s.core())
+coroutine::coroutine(birth const& b)
+    : task_base(b, &coroutine::act, node_kind::handler), core_kept_(&b.sched.core())
 {
 }
 
@@ -20,7 +20,7 @@ void coroutine::act(ready_node* n, verb)
     {
         t.finish(std::make_exception_ptr(boost::system::system_error(
             boost::system::error_code(asio::error::operation_aborted))));
-        t.release();
+        t.left();
         return;
     }
     task_ptr const keep(&t);

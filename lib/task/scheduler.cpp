@@ -27,12 +27,12 @@ class optional_lock
 
 } // namespace
 
-scheduler& scheduler::of(loop_core& core)
+scheduler& scheduler::make(loop_core& core)
 {
-    auto make = [](loop_core& c) -> std::unique_ptr<task_registry> {
+    auto make_it = [](loop_core& c) -> std::unique_ptr<task_registry> {
         return std::make_unique<scheduler>(c);
     };
-    return static_cast<scheduler&>(core.registry(make));
+    return static_cast<scheduler&>(core.registry(make_it));
 }
 
 scheduler::scheduler(loop_core& core)
@@ -42,27 +42,23 @@ scheduler::scheduler(loop_core& core)
 
 scheduler::~scheduler() = default;
 
-void scheduler::start(task_base& t)
+bool scheduler::start(task_base& t)
 {
-    core_.require_open();
-    bool const here = core_.single() && core_.on_loop();
-    if (here)
+    if (core_.single())
+    {
+        incoming_.fetch_add(1, std::memory_order_relaxed);
+        if (core_.schedule(t))
+            return true;
+        incoming_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    else
     {
         link(t);
-        core_.push_local(t);
-        return;
-    }
-    if (!core_.single())
-        link(t);
-    else
-        incoming_.fetch_add(1, std::memory_order_relaxed);
-    if (core_.single() ? core_.schedule(t) : t.strand()->schedule(t))
-        return;
-    if (!core_.single())
+        if (t.strand()->schedule(t))
+            return true;
         unlink(t, nullptr);
-    else
-        incoming_.fetch_sub(1, std::memory_order_relaxed);
-    throw_error(error::loop_closed);
+    }
+    return false;
 }
 
 strand_ptr scheduler::serialise(strand_core* wanted)
@@ -75,17 +71,7 @@ strand_ptr scheduler::serialise(strand_core* wanted)
 void scheduler::link(task_base& t) noexcept
 {
     optional_lock const lock(mutex_, !core_.single());
-    t.linked_ = true;
-    t.prev_ = nullptr;
-    t.next_ = first_;
-    if (first_)
-        first_->prev_ = &t;
-    first_ = &t;
-    std::ptrdiff_t const n = linked_.load(std::memory_order_relaxed);
-    linked_.store(n + 1, std::memory_order_relaxed);
-    // Waiting tasks are work: an adopted io_context must not run out of it.
-    if (n == 0)
-        core_.work_started();
+    link_here(t);
 }
 
 bool scheduler::unlink(task_base& t, std::exception_ptr const& failure) noexcept
@@ -96,14 +82,7 @@ bool scheduler::unlink(task_base& t, std::exception_ptr const& failure) noexcept
         optional_lock const lock(mutex_, !core_.single());
         if (!t.linked_)
             return false;
-        (t.prev_ ? t.prev_->next_ : first_) = t.next_;
-        if (t.next_)
-            t.next_->prev_ = t.prev_;
-        t.linked_ = false;
-        std::ptrdiff_t const n = linked_.load(std::memory_order_relaxed);
-        linked_.store(n - 1, std::memory_order_relaxed);
-        if (n == 1)
-            core_.work_finished();
+        unlink_here(t);
         if (!t.in_round_) [[likely]]
             return false;
         t.in_round_ = false;

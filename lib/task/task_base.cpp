@@ -32,62 +32,90 @@ bool is_cancellation(std::exception_ptr const& e) noexcept
 
 } // namespace
 
-task_base::task_base(scheduler& s, strand_core* serial, ready_node::action run, node_kind k)
-    : context_node(context_kind::fiber), ready_node(run, k), sched_(s), core_(s.core()),
-      strand_(serial), cancel_node_(*this)
-{
-    set_id(s.next_id());
-}
-
 bool task_base::add_waiter(join_waiter& w) noexcept
 {
-    std::lock_guard const lock(lock_);
-    if (done_.load(std::memory_order_relaxed))
-        return false;
-    w.prev = last_;
-    w.next = nullptr;
-    (last_ ? last_->next : first_) = &w;
-    last_ = &w;
-    w.queued = true;
+    w.near = near();
+    if (w.near)
+    {
+        if (done())
+            return false;
+        near_.push(w);
+        return true;
+    }
+    {
+        std::lock_guard const lock(lock_);
+        if (done())
+            return false;
+        far_.push(w);
+        has_far_.store(true, std::memory_order_relaxed);
+    }
+    if (core_.single() && !attend(far_waiter) && done())
+        notify_far(); // of a loop that is closed: nobody looks again
     return true;
 }
 
 bool task_base::remove_waiter(join_waiter& w) noexcept
 {
+    if (w.near)
+        return near_.erase(w);
     std::lock_guard const lock(lock_);
-    if (!w.queued)
-        return false;
-    (w.prev ? w.prev->next : first_) = w.next;
-    (w.next ? w.next->prev : last_) = w.prev;
-    w.queued = false;
-    return true;
+    return far_.erase(w);
+}
+
+void task_base::notify(join_waiter* first) noexcept
+{
+    while (first)
+    {
+        join_waiter* const following = first->next; // the waiter is gone once it is told
+        first->notify(first);
+        first = following;
+    }
+}
+
+void task_base::finish() noexcept
+{
+    if (!core_.single() || has_extras() || !sched_.unlink_plain(*this)) [[unlikely]]
+        return finish(nullptr);
+    done_.store(true, std::memory_order_release);
+    if (near_.first)
+        notify(near_.take());
+    if (has_far_.load(std::memory_order_relaxed)) [[unlikely]]
+        notify_far();
 }
 
 void task_base::finish(std::exception_ptr error) noexcept
 {
-    bool const cancelled = is_cancellation(error);
     if (done_.load(std::memory_order_relaxed))
         return;
+    bool const cancelled = error && is_cancellation(error);
     run_exit_hooks(); // the context ends here, however long handles keep its memory
     if (sched_.unlink(*this, cancelled ? nullptr : error))
         retrieved();
-    join_waiter* w;
+    cancelled_ = cancelled;
+    error_ = std::move(error);
+    if (core_.single())
     {
-        std::lock_guard const lock(lock_);
-        cancelled_ = cancelled;
-        error_ = std::move(error);
-        w = std::exchange(first_, nullptr);
-        last_ = nullptr;
-        for (join_waiter* i = w; i; i = i->next)
-            i->queued = false;
         done_.store(true, std::memory_order_release);
+        notify(near_.take());
+        if (has_far_.load(std::memory_order_relaxed)) [[unlikely]]
+            notify_far();
     }
-    while (w)
+    else
     {
-        join_waiter* const following = w->next; // the waiter is gone once it is told
-        w->notify(w);
-        w = following;
+        lock_.lock();
+        done_.store(true, std::memory_order_release);
+        join_waiter* const far = far_.take();
+        lock_.unlock();
+        notify(far);
     }
+}
+
+void task_base::notify_far() noexcept
+{
+    lock_.lock();
+    join_waiter* const far = far_.take();
+    lock_.unlock();
+    notify(far);
 }
 
 bool task_base::cancel() noexcept
@@ -100,27 +128,71 @@ bool task_base::cancel() noexcept
         deliver_cancel();
         return true;
     }
-    if (cancel_posted_.exchange(true, std::memory_order_acq_rel))
+    return attend(cancellation);
+}
+
+/// Has the serial context look at something; false where the loop is closed. `last_reference` is
+/// the caller's, and given away; the others have one made for the message.
+bool task_base::attend(attention what) noexcept
+{
+    bool const given = what == last_reference;
+    if (attention_.fetch_or(what, std::memory_order_acq_rel) != 0)
+    {
+        // A message is under way, with a reference of its own.
+        if (given)
+            refs_.fetch_sub(1, std::memory_order_release);
         return true;
-    add_ref();
-    if (core_.single() ? core_.schedule(cancel_node_) : strand_->schedule(cancel_node_))
+    }
+    if (!given)
+        add_ref();
+    message_.act = &task_base::on_attend;
+    message_.kind = node_kind::handler;
+    message_.task = this;
+    if (core_.single() ? core_.schedule(message_) : strand_->schedule(message_))
         return true;
-    release();
+    attention_.store(0, std::memory_order_release);
+    if (!given)
+        release();
     return false;
 }
 
-void task_base::on_cancel(ready_node* n, verb v)
+void task_base::on_attend(ready_node* n, verb v)
 {
-    task_ptr const t(&static_cast<cancel_node*>(n)->task, false);
-    t->cancel_posted_.store(false, std::memory_order_release);
-    if (v == verb::run && t->cancelling() > 0)
+    task_ptr const t(static_cast<message*>(n)->task, false);
+    std::uint8_t const what = t->attention_.exchange(0, std::memory_order_acq_rel);
+    if ((what & cancellation) && v == verb::run && t->cancelling() > 0)
         t->deliver_cancel();
+    if ((what & far_waiter) && t->done())
+        t->notify_far();
 }
 
 void task_base::deliver_cancel() noexcept
 {
     if (!done() && !interrupt())
         keep_cancel();
+}
+
+void task_base::release_slow() noexcept
+{
+    if (!core_.single())
+    {
+        // The last owner needs no atomic decrement.
+        if (refs_.load(std::memory_order_acquire) == 1 ||
+            refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            let_go();
+        return;
+    }
+    std::uint32_t n = refs_.load(std::memory_order_acquire);
+    while (n > 1)
+        if (refs_.compare_exchange_weak(n, n - 1, std::memory_order_release,
+                                        std::memory_order_acquire))
+            return;
+    if (left_.load(std::memory_order_acquire))
+        let_go();
+    else if (core_.on_loop())
+        refs_.store(0, std::memory_order_relaxed);
+    else if (!attend(last_reference) && left_.load(std::memory_order_acquire))
+        let_go(); // the loop was closed meanwhile
 }
 
 int task_base::uncancel() noexcept

@@ -20,9 +20,7 @@ detail::task_base& running()
 
 void yield()
 {
-    detail::fiber& f = detail::current_fiber();
-    f.check_cancel();
-    f.yield();
+    detail::yield_current();
 }
 
 void sleep_until(std::chrono::steady_clock::time_point when)

@@ -370,11 +370,14 @@ class held_thread
   public:
     explicit held_thread(event_loop& loop)
     {
-        asio::post(loop.io_context(), [this, end = release_.get_future()]() mutable {
-            which_.set_value(thread_now());
-            end.wait();
-        });
-        id_ = which_.get_future().get();
+        std::promise<std::thread::id> which;
+        auto id = which.get_future();
+        asio::post(loop.io_context(),
+                   [which = std::move(which), end = release_.get_future()]() mutable {
+                       which.set_value(thread_now());
+                       end.wait();
+                   });
+        id_ = id.get();
     }
     ~held_thread()
     {
@@ -387,7 +390,6 @@ class held_thread
 
   private:
     std::promise<void> release_;
-    std::promise<std::thread::id> which_;
     std::thread::id id_;
 };
 
@@ -418,6 +420,7 @@ void change_threads(event_loop& loop)
 BOOST_AUTO_TEST_CASE(a_fiber_resumed_by_another_thread_is_still_itself)
 {
     event_loop loop({.concurrency = 2});
+    test::running const running(loop, 2);
     auto wanderer = spawn(
         loop,
         [&] {
@@ -435,6 +438,5 @@ BOOST_AUTO_TEST_CASE(a_fiber_resumed_by_another_thread_is_still_itself)
             }
         },
         {.name = "wanderer"});
-    test::running const running(loop, 2);
     wanderer.join();
 }

@@ -63,27 +63,24 @@ template <class F>
 using spawn_result = typename spawn_traits<F>::type;
 
 template <class F>
-task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options options)
+task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options& options)
 {
     using callable = std::decay_t<F>;
     using value = spawn_result<F>;
     using type = std::conditional_t<spawn_traits<F>::is_coroutine, coroutine_task<callable, value>,
                                     fiber_task<callable, value>>;
     core.require_open();
-    scheduler& s = scheduler::of(core);
-    strand_ptr const serial = s.serialise(wanted);
-    task_base* const t = type::make(s, serial.get(), callable(std::forward<F>(f)));
+    birth const b(core, wanted);
+    task_base* const t = type::make(b, std::forward<F>(f));
     task<value> handle(task_ptr(t, false));
-    try
+    if (!options.name.empty())
+        t->set_name(std::move(options.name));
+    if (b.near) [[likely]]
+        b.sched.start_near(*t);
+    else if (!b.sched.start(*t))
     {
-        if (!options.name.empty())
-            t->set_name(std::move(options.name));
-        s.start(*t);
-    }
-    catch (...)
-    {
-        t->release(); // the task's own reference: it never started
-        throw;
+        t->left(); // it never started
+        throw_error(error::loop_closed);
     }
     return handle;
 }
@@ -104,7 +101,7 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
 template <spawnable F>
 auto spawn(event_loop& loop, F&& f, spawn_options options = {})
 {
-    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), std::move(options));
+    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options);
 }
 
 /// The same on the loop where the policy in force places it. Throws besides what the policy's
@@ -114,14 +111,14 @@ auto spawn(F&& f, spawn_options options = {})
 {
     event_loop& loop = detail::place_context(
         {.kind = context_kind::fiber, .key = options.key, .name = options.name});
-    return spawn(loop, std::forward<F>(f), std::move(options));
+    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options);
 }
 
 /// The same on a strand: the task holds it while it runs, and releases it while it waits.
 template <spawnable F>
 auto spawn(strand const& s, F&& f, spawn_options options = {})
 {
-    return detail::spawn_on(s.core(), &s.state(), std::forward<F>(f), std::move(options));
+    return detail::spawn_on(s.core(), &s.state(), std::forward<F>(f), options);
 }
 
 } // namespace polyloop

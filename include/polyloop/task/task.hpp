@@ -66,7 +66,8 @@ class [[nodiscard]] task
     /// joined one, as asyncio's `await task` does.
     T join()
     {
-        detail::wait_done(get());
+        if (!get().done())
+            detail::wait_done(*impl_);
         return take();
     }
 

@@ -28,7 +28,8 @@ class context_node
   public:
     using exit_hook = std::function<void(context::id_type)>;
 
-    explicit context_node(context_kind kind) noexcept : kind_(kind)
+    explicit context_node(context_kind kind, context::id_type id = 0) noexcept
+        : id_(id), kind_(kind)
     {
     }
 
@@ -37,8 +38,8 @@ class context_node
 
     ~context_node()
     {
-        if (hooks_) [[unlikely]]
-            run_exit_hooks();
+        if (extras_) [[unlikely]]
+            end_extras();
     }
 
     context_kind kind() const noexcept
@@ -56,10 +57,7 @@ class context_node
         id_ = id;
     }
 
-    void set_name(std::string name)
-    {
-        name_ = std::move(name);
-    }
+    POLYLOOP_DECL void set_name(std::string name);
 
     /// The given name, or one made of kind and id.
     POLYLOOP_DECL std::string name() const;
@@ -67,22 +65,31 @@ class context_node
     /// Runs when the context ends, on whichever thread ends it. To be called in the context.
     POLYLOOP_DECL void at_exit(exit_hook hook);
 
+    /// Name and hooks, which most contexts have not.
+    bool has_extras() const noexcept
+    {
+        return extras_ != nullptr;
+    }
     POLYLOOP_DECL void run_exit_hooks() noexcept;
 
   private:
-    std::unique_ptr<std::vector<exit_hook>> hooks_;
-    std::string name_;
-    context::id_type id_ = 0;
+    struct extras
+    {
+        std::string name;
+        std::vector<exit_hook> hooks;
+    };
+
+    extras& need_extras();
+    POLYLOOP_DECL void end_extras() noexcept;
+
+    extras* extras_ = nullptr;
+    context::id_type id_;
     context_kind kind_;
 };
 
-/// What the calling thread is doing: the one thread-local of the library.
-///
-/// Loops, strands and fibers push themselves into it and put back what they found;
-/// readers include none of them. Invariant: `fiber` is the fiber whose stack the
-/// thread is on (or whose coroutine it runs), `strand` the strand whose handler it is in, `loop`
-/// the running loop (S12).
-struct thread_frame
+/// Who runs on a thread. Invariant: `fiber` is the fiber whose stack the thread is on (or whose
+/// coroutine it runs), `strand` the strand whose handler it is in, `loop` the running loop (S12).
+struct frame_values
 {
     event_loop* loop = nullptr;
     loop_core* core = nullptr;
@@ -90,9 +97,38 @@ struct thread_frame
     context_node* strand = nullptr;
 };
 
+/// The layout that the Itanium C++ ABI gives to what `__cxa_get_globals` returns: the exceptions
+/// that a thread handles.
+struct exception_globals
+{
+    void* caught;
+    unsigned uncaught;
+};
+
+/// What the calling thread is doing: the one thread-local of the library.
+///
+/// Loops, strands and fibers push themselves into it and put back what they found;
+/// readers include none of them.
+struct thread_frame : frame_values
+{
+    /// The thread's own, which go with whoever runs; null before the thread's first fiber.
+    exception_globals* exceptions = nullptr;
+    int* error_number = nullptr;
+};
+
 /// Never inlined: a compiler may keep a thread-local's address across a suspension, and a
 /// fiber of a shared loop wakes up on another thread.
 POLYLOOP_DECL thread_frame& this_frame() noexcept;
+
+// For the library's own hot functions, where nothing is asked of it after a suspension.
+#if defined(POLYLOOP_SOURCE)
+#if defined(__ELF__)
+#define POLYLOOP_TLS __attribute__((tls_model("initial-exec"), visibility("hidden")))
+#else
+#define POLYLOOP_TLS
+#endif
+extern constinit thread_local thread_frame frame_here POLYLOOP_TLS;
+#endif
 
 /// The node of the calling thread, made at its first use.
 POLYLOOP_DECL context_node& this_thread_node();
@@ -106,7 +142,10 @@ POLYLOOP_DECL context_node& current_node();
 class frame_guard
 {
   public:
-    frame_guard() noexcept : frame_(this_frame()), saved_(frame_)
+    frame_guard() noexcept : frame_guard(this_frame())
+    {
+    }
+    explicit frame_guard(thread_frame& f) noexcept : frame_(f), saved_(f)
     {
     }
 
@@ -115,7 +154,7 @@ class frame_guard
 
     ~frame_guard()
     {
-        frame_ = saved_;
+        static_cast<frame_values&>(frame_) = saved_;
     }
 
     thread_frame& frame() noexcept
@@ -123,14 +162,14 @@ class frame_guard
         return frame_;
     }
 
-    thread_frame const& saved() const noexcept
+    frame_values const& saved() const noexcept
     {
         return saved_;
     }
 
   private:
     thread_frame& frame_;
-    thread_frame saved_;
+    frame_values saved_;
 };
 
 } // namespace polyloop::detail

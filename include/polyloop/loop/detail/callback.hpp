@@ -24,7 +24,7 @@ class callback : private ready_node, private timer_node
     template <class F>
     static callback* make(loop_core& c, F&& f);
 
-    /// Hands it to the loop; the queue holds a reference. False if the loop is closed.
+    /// Hands it, new, to the loop; the queue holds a reference. False if the loop is closed.
     POLYLOOP_DECL bool start();
     POLYLOOP_DECL bool start_at(steady_time when);
 
@@ -49,7 +49,9 @@ class callback : private ready_node, private timer_node
     }
     friend void intrusive_ptr_release(callback* c) noexcept
     {
-        if (c->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        // The last owner needs no atomic decrement.
+        if (c->refs_.load(std::memory_order_acquire) == 1 ||
+            c->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
             c->destroy();
     }
 

@@ -151,10 +151,15 @@ class loop_core
     /// The same without the question, on a single loop's own thread.
     void push_local(ready_node& n) noexcept
     {
-        n.batch = batch_;
-        ready_.push(n);
+        push_entered(n);
         if (depth_ == 0)
             post_drain();
+    }
+    /// The same, where a handler of ours is under way.
+    void push_entered(ready_node& n) noexcept
+    {
+        n.batch = batch_;
+        ready_.push(n);
     }
 
     /// The next node that may run in this batch, or null.
@@ -170,7 +175,7 @@ class loop_core
     ready_node* pop_ready_fiber() noexcept
     {
         ready_node* const n = ready_.front();
-        if (!n || n->kind != node_kind::fiber || !may_run(*n))
+        if (!n || n->kind != node_kind::fiber || !spend(*n))
             return nullptr;
         return ready_.pop();
     }
@@ -221,7 +226,7 @@ class loop_core
     void refill() noexcept
     {
         time_valid_ = false;
-        slice_ = slice_length;
+        slice_ = stopping_.load(std::memory_order_relaxed) ? 1 : slice_length;
         slices_timed_ = false;
         exhausted_ = false;
     }
@@ -380,13 +385,16 @@ class loop_core
 
     bool may_run(ready_node const& n) noexcept
     {
-        if (n.batch == batch_ && !batch_done_ &&
-            (n.kind == node_kind::callback || stopping_.load(std::memory_order_relaxed)))
+        if (n.kind == node_kind::callback && n.batch == batch_ && !batch_done_)
             return false;
-        return --slice_ != 0 || next_slice();
+        return spend(n);
+    }
+    bool spend(ready_node const& n) noexcept
+    {
+        return --slice_ != 0 || next_slice(n);
     }
 
-    POLYLOOP_DECL bool next_slice() noexcept;
+    POLYLOOP_DECL bool next_slice(ready_node const& n) noexcept;
     POLYLOOP_DECL void post_drain() noexcept;
     POLYLOOP_DECL void settle() noexcept;
     void on_drain(bool local) noexcept;

@@ -31,13 +31,17 @@ struct ready_node
     };
     using action = void (*)(ready_node*, verb);
 
+    /// To be filled in before it is queued.
+    ready_node() noexcept
+    {
+    }
     ready_node(action a, node_kind k) noexcept : act(a), kind(k)
     {
     }
 
-    ready_node* next = nullptr;
+    ready_node* next;
     action act;
-    std::uint32_t batch = 0; ///< in which batch it was queued
+    std::uint32_t batch; ///< in which batch it was queued
     node_kind kind;
 };
 

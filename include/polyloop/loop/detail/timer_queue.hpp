@@ -7,6 +7,8 @@
 
 #include <polyloop/config.hpp>
 
+#include <boost/assert.hpp>
+
 #include <array>
 #include <bit>
 #include <chrono>
@@ -95,10 +97,10 @@ class timer_queue
     }
 
     /// Precondition: `!n.queued()`. Throws `std::bad_alloc`, and only for the present tick.
-    POLYLOOP_DECL void insert(timer_node& n);
+    void insert(timer_node& n);
 
     /// Returns whether it was queued.
-    POLYLOOP_DECL bool erase(timer_node& n) noexcept;
+    bool erase(timer_node& n) noexcept;
 
     /// When something may be due: exact for the present tick, else the start of the slot, so
     /// never too late. `steady_time::max()` where nothing is queued.
@@ -120,8 +122,8 @@ class timer_queue
     void advance(std::uint64_t tick);
     bool first_slot(unsigned& level, unsigned& slot, std::uint64_t& start) const noexcept;
 
-    void heap_push(timer_node& n);
-    void heap_erase(std::size_t i) noexcept;
+    POLYLOOP_DECL void heap_push(timer_node& n);
+    POLYLOOP_DECL void heap_erase(std::size_t i) noexcept;
     void sift_up(std::size_t i) noexcept;
     void sift_down(std::size_t i) noexcept;
     void heap_set(std::size_t i, timer_node* n) noexcept;
@@ -132,6 +134,59 @@ class timer_queue
     std::array<timer_node*, levels * slots> wheel_{};
     std::vector<timer_node*> heap_;
 };
+
+inline std::uint64_t timer_queue::tick_of(steady_time t) noexcept
+{
+    auto const ns = std::chrono::nanoseconds(t.time_since_epoch()).count();
+    return ns < 0 ? 0 : static_cast<std::uint64_t>(ns) >> tick_shift;
+}
+
+inline void timer_queue::link(timer_node& n, std::uint64_t tick) noexcept
+{
+    unsigned const level = (63u - std::countl_zero(tick ^ now_)) / level_bits;
+    unsigned const slot = (tick >> (level * level_bits)) & (slots - 1);
+    unsigned const place = level * slots + slot;
+    timer_node*& head = wheel_[place];
+    n.prev = nullptr;
+    n.next = head;
+    if (head)
+        head->prev = &n;
+    head = &n;
+    n.place = place;
+    occupied_[level] |= std::uint64_t(1) << slot;
+}
+
+inline void timer_queue::insert(timer_node& n)
+{
+    BOOST_ASSERT(!n.queued());
+    std::uint64_t const tick = tick_of(n.when);
+    if (tick <= now_)
+        heap_push(n);
+    else
+        link(n, tick);
+    ++size_;
+}
+
+inline bool timer_queue::erase(timer_node& n) noexcept
+{
+    if (!n.queued())
+        return false;
+    --size_;
+    if (n.place >= timer_node::heap_base) [[unlikely]]
+    {
+        heap_erase(n.place - timer_node::heap_base);
+        n.place = timer_node::nowhere;
+        return true;
+    }
+    if (n.prev)
+        n.prev->next = n.next;
+    else if (!(wheel_[n.place] = n.next))
+        occupied_[n.place / slots] &= ~(std::uint64_t(1) << (n.place % slots));
+    if (n.next)
+        n.next->prev = n.prev;
+    n.place = timer_node::nowhere;
+    return true;
+}
 
 } // namespace polyloop::detail
 

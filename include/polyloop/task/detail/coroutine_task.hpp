@@ -26,7 +26,7 @@ namespace polyloop::detail {
 class POLYLOOP_DECL coroutine : public task_base
 {
   public:
-    POLYLOOP_DECL coroutine(scheduler& s, strand_core* serial);
+    POLYLOOP_DECL explicit coroutine(birth const& b);
 
     /// Runs one slice, with the task on the frame. In the serial context, in a bare handler or in
     /// the coroutine itself.
@@ -133,14 +133,16 @@ template <class F, class T>
 class coroutine_task final : public coroutine
 {
   public:
-    static coroutine_task* make(scheduler& s, strand_core* strand, F&& f)
+    template <class G>
+    static coroutine_task* make(birth const& b, G&& f)
     {
-        return new coroutine_task(s, strand, std::move(f));
+        return new coroutine_task(b, std::forward<G>(f));
     }
 
   private:
-    coroutine_task(scheduler& s, strand_core* serial, F&& f)
-        : coroutine(s, serial), callable_(std::move(f))
+    template <class G>
+    coroutine_task(birth const& b, G&& f)
+        : coroutine(b), callable_(std::in_place, std::forward<G>(f))
     {
         if constexpr (!std::is_void_v<T>)
             set_result(&stored_);
@@ -187,7 +189,7 @@ class coroutine_task final : public coroutine
             // What co_spawn left there holds the task's executor, and so the task.
             t->slot().clear();
             t->finish(std::move(e));
-            t->release();
+            t->left();
         }
 
         coroutine_task* task_;

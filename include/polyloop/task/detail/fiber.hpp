@@ -32,13 +32,10 @@ struct fiber_wait
 class POLYLOOP_DECL fiber : public task_base
 {
   public:
-    POLYLOOP_DECL fiber(scheduler& s, strand_core* serial, stack_slot& slot);
+    fiber(birth const& b, stack_slot& slot);
 
     /// Suspends until `wake`. In the fiber itself.
     POLYLOOP_DECL void suspend(fiber_wait& w) noexcept;
-
-    /// Lets every other ready fiber have a turn.
-    POLYLOOP_DECL void yield() noexcept;
 
     /// Throws `operation_aborted` where a cancellation waits or the loop unwinds: at the start of
     /// each wait.
@@ -46,6 +43,10 @@ class POLYLOOP_DECL fiber : public task_base
     {
         if (interrupted()) [[unlikely]]
             throw_cancelled();
+    }
+    bool may_be_interrupted() const noexcept
+    {
+        return cancel_pending() || core().unwinding();
     }
     /// The same as an answer; a cancellation counts as delivered then.
     bool interrupted() noexcept
@@ -79,13 +80,16 @@ class POLYLOOP_DECL fiber : public task_base
     friend class scheduler;
 
   private:
-    static void act(ready_node* n, verb v);
+    POLYLOOP_DECL static void act(ready_node* n, verb v);
     static void main(boost::context::detail::transfer_t t) noexcept;
-    void leave(stack_slot& slot) noexcept;
+    void switch_away(thread_frame& frame, execution& from) noexcept;
+    bool switch_directly(thread_frame& frame, execution& from) noexcept;
+    void end(stack_slot& slot) noexcept;
+    friend void yield_current();
     POLYLOOP_DECL bool unwind() noexcept;
 
     stack_slot& slot_;
-    execution* resumer_ = nullptr; ///< the stack to go back to when nothing else is ready
+    carrier* carrier_ = nullptr; ///< the thread, and the stack to go back to when nothing is ready
     fiber_wait* waiting_ = nullptr;
     bool suspended_ = true;
     int unwound_ = 0; ///< waits that were refused while the loop unwinds
@@ -96,6 +100,9 @@ POLYLOOP_DECL fiber* try_current_fiber() noexcept;
 
 /// The same; throws `error::not_in_fiber`.
 POLYLOOP_DECL fiber& current_fiber();
+
+/// `this_fiber::yield`.
+POLYLOOP_DECL void yield_current();
 
 /// The running task, fiber or coroutine; null outside.
 POLYLOOP_DECL task_base* current_task() noexcept;

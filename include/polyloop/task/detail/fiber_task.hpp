@@ -22,34 +22,36 @@ template <class F, class T>
 class fiber_task final : public fiber
 {
   public:
-    static fiber_task* make(scheduler& s, strand_core* strand, F&& f)
+    template <class G>
+    static fiber_task* make(birth const& b, G&& f)
     {
-        stack_slot& slot = s.stacks().get();
+        stack_slot& slot = b.sched.stacks().get(b.near);
         void* where = nullptr;
         try
         {
             where = fits ? slot.block() : ::operator new(sizeof(fiber_task), alignment());
-            return ::new (where) fiber_task(s, strand, slot, std::move(f));
+            return ::new (where) fiber_task(b, slot, std::forward<G>(f));
         }
         catch (...)
         {
             if (!fits && where)
                 ::operator delete(where, alignment());
-            s.stacks().put(slot);
+            slot.pool->put(slot);
             throw;
         }
     }
 
   private:
-    fiber_task(scheduler& s, strand_core* serial, stack_slot& own, F&& f)
-        : fiber(s, serial, own), callable_(std::move(f))
+    template <class G>
+    fiber_task(birth const& b, stack_slot& own, G&& f)
+        : fiber(b, own), callable_(std::in_place, std::forward<G>(f))
     {
         set_result(&stored_);
     }
 
     void execute() noexcept override
     {
-        std::exception_ptr e;
+        // The callable goes before the joiners are told, as what it holds may be what they wait for.
         try
         {
             check_cancel(); // a task that was cancelled before it started never starts
@@ -57,11 +59,13 @@ class fiber_task final : public fiber
         }
         catch (...)
         {
-            e = std::current_exception();
+            std::exception_ptr e = std::current_exception();
+            callable_.reset();
+            finish(std::move(e));
+            return;
         }
-        // Before the joiners are told, as what it holds may be what they wait for.
         callable_.reset();
-        finish(std::move(e));
+        finish();
     }
 
     void dispose() noexcept override

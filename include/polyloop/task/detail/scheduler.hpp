@@ -20,7 +20,12 @@ class POLYLOOP_DECL scheduler final : public task_registry
 {
   public:
     /// The loop's scheduler, made at first need.
-    POLYLOOP_DECL static scheduler& of(loop_core& core);
+    static scheduler& of(loop_core& core)
+    {
+        if (task_registry* const r = core.registry()) [[likely]]
+            return *static_cast<scheduler*>(r);
+        return make(core);
+    }
 
     explicit scheduler(loop_core& core);
     ~scheduler() override;
@@ -34,18 +39,25 @@ class POLYLOOP_DECL scheduler final : public task_registry
         return *stacks_;
     }
 
-    /// Counts the task among the living and makes it ready for the first time. Throws
-    /// `error::loop_closed`; then the task is the caller's.
-    POLYLOOP_DECL void start(task_base& t);
+    /// Counts the task among the living and makes it ready for the first time. False where the
+    /// loop is closed; then the task is the caller's.
+    POLYLOOP_DECL bool start(task_base& t);
+    /// The same on a single loop's own thread.
+    void start_near(task_base& t) noexcept
+    {
+        link_here(t);
+        core_.push_local(t);
+    }
 
     /// The strand that serialises a new task: `wanted`, or one of its own where the loop needs one.
     POLYLOOP_DECL strand_ptr serialise(strand_core* wanted);
 
-    context::id_type next_id() noexcept
+    /// `near`: on a single loop's own thread.
+    context::id_type next_id(bool near) noexcept
     {
-        if (!core_.single() || !core_.on_loop())
+        if (!near) [[unlikely]]
             return draw_context_ids();
-        if (next_id_ == last_id_)
+        if (next_id_ == last_id_) [[unlikely]]
         {
             next_id_ = draw_context_ids(id_block);
             last_id_ = next_id_ + id_block;
@@ -67,6 +79,14 @@ class POLYLOOP_DECL scheduler final : public task_registry
     }
     /// Takes an ended task out; says whether its error was reported.
     bool unlink(task_base& t, std::exception_ptr const& failure) noexcept;
+    /// The same on a single loop, where there is nothing more to do; false where there is.
+    bool unlink_plain(task_base& t) noexcept
+    {
+        if (t.in_round_ || !t.linked_) [[unlikely]]
+            return false;
+        unlink_here(t);
+        return true;
+    }
 
     // -- task_registry
 
@@ -84,6 +104,34 @@ class POLYLOOP_DECL scheduler final : public task_registry
   private:
     static constexpr context::id_type id_block = 256;
 
+    POLYLOOP_DECL static scheduler& make(loop_core& core);
+
+    // The list of the living, in the serial context or under the lock.
+    void link_here(task_base& t) noexcept
+    {
+        t.linked_ = true;
+        t.next_ = first_;
+        if (first_)
+            first_->prev_ = &t;
+        first_ = &t;
+        std::ptrdiff_t const n = linked_.load(std::memory_order_relaxed);
+        linked_.store(n + 1, std::memory_order_relaxed);
+        // Waiting tasks are work: an adopted io_context must not run out of it.
+        if (n == 0) [[unlikely]]
+            core_.work_started();
+    }
+    void unlink_here(task_base& t) noexcept
+    {
+        (t.prev_ ? t.prev_->next_ : first_) = t.next_;
+        if (t.next_)
+            t.next_->prev_ = t.prev_;
+        t.linked_ = false;
+        std::ptrdiff_t const n = linked_.load(std::memory_order_relaxed);
+        linked_.store(n - 1, std::memory_order_relaxed);
+        if (n == 1) [[unlikely]]
+            core_.work_finished();
+    }
+
     loop_core& core_;
     stack_pool* stacks_; // orphaned rather than deleted
     context::id_type next_id_ = 0;
@@ -96,6 +144,32 @@ class POLYLOOP_DECL scheduler final : public task_registry
     std::atomic<std::ptrdiff_t> linked_ = 0; // one writer at a time, so no atomic arithmetic
     alignas(64) std::atomic<std::ptrdiff_t> incoming_ = 0; // on their way from other threads
 };
+
+/// What a new task is told: whose it is, and whether it is made on its single loop's own thread.
+struct birth
+{
+    birth(loop_core& core, strand_core* wanted)
+        : sched(scheduler::of(core)), near(core.single() && core.on_loop()),
+          serial(core.single() ? strand_ptr(wanted) : sched.serialise(wanted))
+    {
+    }
+
+    scheduler& sched;
+    bool const near;
+    strand_ptr const serial;
+};
+
+inline task_base::task_base(birth const& b, ready_node::action run, node_kind k)
+    : context_node(context_kind::fiber, b.sched.next_id(b.near)), ready_node(run, k),
+      sched_(b.sched), core_(b.sched.core()), strand_(b.serial), refs_(core_.single() ? 1 : 2)
+{
+}
+
+inline fiber::fiber(birth const& b, stack_slot& slot)
+    : task_base(b, &fiber::act, node_kind::fiber), slot_(slot)
+{
+    slot.occupant = this;
+}
 
 } // namespace polyloop::detail
 

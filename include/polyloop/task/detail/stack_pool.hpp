@@ -52,9 +52,10 @@ class stack_pool
 
     /// A stack with a context that stands at `entry` or is parked. Throws the system's error where
     /// memory or mappings are exhausted.
-    stack_slot& get()
+    /// `near`: on the thread of a single loop.
+    stack_slot& get(bool near)
     {
-        if (mine() && local_) [[likely]]
+        if (near && local_) [[likely]]
         {
             stack_slot& s = *local_;
             local_ = s.next;

@@ -16,10 +16,12 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 namespace polyloop::detail {
 
 class scheduler;
+struct birth;
 
 /// For sections of a few instructions.
 class spin_lock
@@ -48,21 +50,68 @@ struct join_waiter
 
     join_waiter* prev = nullptr;
     join_waiter* next = nullptr;
-    void (*notify)(join_waiter*); ///< once, on the thread where the task ends
+    void (*notify)(join_waiter*); ///< once, on a thread of the task's loop
     bool queued = false;
+    bool near = false; ///< in which of a task's lists
+};
+
+struct waiter_list
+{
+    join_waiter* first = nullptr;
+    join_waiter* last = nullptr;
+
+    void push(join_waiter& w) noexcept
+    {
+        w.prev = last;
+        w.next = nullptr;
+        (last ? last->next : first) = &w;
+        last = &w;
+        w.queued = true;
+    }
+    bool erase(join_waiter& w) noexcept
+    {
+        if (!w.queued)
+            return false;
+        (w.prev ? w.prev->next : first) = w.next;
+        (w.next ? w.next->prev : last) = w.prev;
+        w.queued = false;
+        return true;
+    }
+    /// All of them, none queued any more, linked by `next`.
+    join_waiter* take() noexcept
+    {
+        join_waiter* const all = std::exchange(first, nullptr);
+        last = nullptr;
+        for (join_waiter* w = all; w; w = w->next)
+            w->queued = false;
+        return all;
+    }
 };
 
 /// A task, fiber or coroutine: its identity, its end, who waits for it, and its cancellation.
 ///
 /// Invariants
-/// - The task's *serial context* is its loop where that has concurrency 1, else its strand. What
-///   is marked so is touched only there.
-/// - `done_` is set once, under `lock_`; who reads it as true sees result and error.
-/// - A task counts itself until it has ended and left its stack.
+/// - The task's *serial context* is its loop where that has concurrency 1 (a *single* loop), else
+///   its strand. What is marked so is touched only there.
+/// - `done_` is set once; who reads it as true sees result and error.
+/// - A task lives until it has ended, left its stack, and lost its last handle. On a single loop
+///   the way there has no atomic read-modify-write, as all but the handles' number belongs to
+///   the loop's thread: the last handle is let go of there, or where the task has left already;
+///   else the loop is sent the last reference (`attend`). On other loops the task counts itself.
+/// - Who waits on the same single loop is in `near_`, everybody else in `far_`, under `lock_`. A
+///   task of a single loop that ends may miss somebody who is being queued in `far_`: hence the
+///   loop is told of each, and looks again.
+/// - A waiter may touch the task until it is notified, and with a reference of its own after.
 class POLYLOOP_DECL task_base : public context_node, public ready_node
 {
   public:
-    task_base(scheduler& s, strand_core* serial, ready_node::action run, node_kind k);
+    inline task_base(birth const& b, ready_node::action run, node_kind k);
+
+    /// The calling thread is in the serial context of a task of a single loop.
+    bool near() const noexcept
+    {
+        return core_.single() && core_.on_loop();
+    }
 
     scheduler& sched() const noexcept
     {
@@ -173,10 +222,26 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     }
     void release() noexcept
     {
-        // The last owner needs no atomic decrement.
-        if (refs_.load(std::memory_order_acquire) == 1 ||
-            refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (near() && refs_.load(std::memory_order_acquire) == 1) [[likely]]
+        {
+            if (left_.load(std::memory_order_relaxed)) [[likely]]
+                let_go();
+            else
+                refs_.store(0, std::memory_order_relaxed); // it runs on, detached
+        }
+        else
+            release_slow();
+    }
+    /// The task has ended and its stack is left, or it never starts. In the serial context, or
+    /// while nobody else knows it.
+    void left() noexcept
+    {
+        if (!core_.single())
+            release_slow();
+        else if (refs_.load(std::memory_order_relaxed) == 0)
             let_go();
+        else
+            left_.store(true, std::memory_order_release);
     }
     friend void intrusive_ptr_add_ref(task_base* t) noexcept
     {
@@ -209,37 +274,48 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     }
 
     /// The end: stores how, wakes whoever waits, leaves the list of the living.
+    void finish() noexcept;
     void finish(std::exception_ptr error) noexcept;
 
     friend class scheduler;
 
   private:
-    struct cancel_node : ready_node
+    /// What the loop is asked to look at.
+    enum attention : std::uint8_t
     {
-        explicit cancel_node(task_base& t) noexcept
-            : ready_node(&task_base::on_cancel, node_kind::handler), task(t)
-        {
-        }
-        task_base& task;
+        last_reference = 1,
+        cancellation = 2,
+        far_waiter = 4
+    };
+    struct message : ready_node
+    {
+        task_base* task = nullptr;
     };
 
-    static void on_cancel(ready_node* n, verb v);
+    POLYLOOP_DECL void release_slow() noexcept;
+    bool attend(attention what) noexcept;
+    static void on_attend(ready_node* n, verb v);
     void deliver_cancel() noexcept;
-    void let_go() noexcept;
+    void notify(join_waiter* first) noexcept;
+    void notify_far() noexcept;
+    POLYLOOP_DECL void let_go() noexcept;
 
     scheduler& sched_;
     loop_core& core_;
     strand_ptr strand_;
 
-    std::atomic<std::uint32_t> refs_ = 2; // the task itself and its first handle
+    std::atomic<std::uint32_t> refs_; // handles; on other than single loops the task itself, too
+
+    // One after the other, so that a new task is zeroed by a few wide stores.
+    std::atomic<int> cancelling_ = 0;
     std::atomic<bool> done_ = false;
+    std::atomic<bool> left_ = false; // single loops
     std::atomic<bool> retrieved_ = false;
     std::atomic<bool> taken_ = false;
-    std::atomic<bool> cancel_posted_ = false;
-    std::atomic<int> cancelling_ = 0;
     std::atomic<bool> must_cancel_ = false; // to be delivered at the next suspension
+    std::atomic<bool> has_far_ = false;     // there may be somebody in far_
+    std::atomic<std::uint8_t> attention_ = 0;
     spin_lock lock_;
-
     // serial context
     bool cancelled_ = false;
     bool started_ = false;
@@ -247,12 +323,11 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     bool in_round_ = false;     // scheduler
     task_base* prev_ = nullptr; // scheduler
     task_base* next_ = nullptr; // scheduler
-
     void* result_ = nullptr;
     std::exception_ptr error_;
-    join_waiter* first_ = nullptr; // under lock_
-    join_waiter* last_ = nullptr;  // under lock_
-    cancel_node cancel_node_;
+    waiter_list near_;
+    waiter_list far_; // under lock_
+    message message_;
 };
 
 using task_ptr = boost::intrusive_ptr<task_base>;
