@@ -157,8 +157,9 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
 loop_core::~loop_core()
 {
     delete registry_.load();
-    while (blocks_)
-        ::operator delete(std::exchange(blocks_, *static_cast<void**>(blocks_)));
+    for (block_list& list : blocks_)
+        while (list.first)
+            ::operator delete(std::exchange(list.first, *static_cast<void**>(list.first)));
 }
 
 // -- readiness ---------------------------------------------------------------------
@@ -730,6 +731,7 @@ void loop_core::detach() noexcept
     facade_ = nullptr;
     if (task_registry* const r = registry())
         r->detach();
+    refs_.fetch_add(near_refs_ - loop_lives, std::memory_order_acq_rel); // the caller has one
 }
 
 // -- errors, tasks, executor --------------------------------------------------------
@@ -797,31 +799,6 @@ std::shared_ptr<asio::thread_pool> loop_core::shut_default_executor() noexcept
     std::lock_guard const lock(rare_mutex_);
     executor_shut_ = true;
     return std::exchange(executor_, nullptr);
-}
-
-// -- blocks ------------------------------------------------------------------------
-
-void* loop_core::allocate(std::size_t size)
-{
-    if (size > block_size)
-        return ::operator new(size);
-    if (single_ && on_loop() && blocks_) // whose thread first, then what is its own
-    {
-        --block_count_;
-        return std::exchange(blocks_, *static_cast<void**>(blocks_));
-    }
-    return ::operator new(block_size);
-}
-
-void loop_core::deallocate(void* p, std::size_t size) noexcept
-{
-    if (size <= block_size && single_ && on_loop() && block_count_ < 1024)
-    {
-        ++block_count_;
-        *static_cast<void**>(p) = std::exchange(blocks_, p);
-    }
-    else
-        ::operator delete(p);
 }
 
 } // namespace polyloop::detail

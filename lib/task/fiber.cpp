@@ -25,8 +25,10 @@ namespace polyloop::detail {
 // - Whoever switches to a fiber first says so on the thread's frame. A fiber that comes back from
 //   a switch may be on another thread: each function that suspends asks for the frame once, before,
 //   and is not inlined into a caller that might keep the address.
-// - A fiber that has ended is let go of by whoever runs next, off its stack. Its context stays
-//   parked in `main`, and takes the next occupant of the slot.
+// - A fiber gets its stack when it starts, and gives it up when it ends. On a loop of concurrency 1
+//   a fiber that is about to start after one that ended takes the stack over as it is, without a
+//   switch; else the stack is parked in `main`, context and all, and given back to the pool by
+//   whoever runs next. So many short fibers run on one stack, which is in the cache.
 
 task_base* current_task() noexcept
 {
@@ -53,8 +55,7 @@ void fiber::act(ready_node* n, verb)
 
 void fiber::main(boost::context::detail::transfer_t t) noexcept
 {
-    auto& first = static_cast<fiber&>(static_cast<task_base&>(*frame_here.fiber));
-    stack_slot& slot = first.slot_;
+    stack_slot& slot = *static_cast<fiber&>(static_cast<task_base&>(*frame_here.fiber)).slot_;
     arrive(slot, t);
     for (;;)
     {
@@ -64,44 +65,72 @@ void fiber::main(boost::context::detail::transfer_t t) noexcept
         if (f.cancelling() > 0)
             f.keep_cancel(); // its message may still be behind the start
         f.execute();
-        f.end(slot); // comes back with another occupant
+        f.end(); // comes back with another occupant
     }
+}
+
+/// The stack for a start. Without one the fiber ends by the system's error, and is gone.
+BOOST_NOINLINE bool fiber::take_stack() noexcept
+{
+    try
+    {
+        slot_ = &sched().stacks().get(core().near());
+        slot_->occupant = this;
+        return true;
+    }
+    catch (...)
+    {
+        sched().link_arrived(*this);
+        finish(std::current_exception());
+        left();
+        return false;
+    }
+}
+
+/// Says on the frame that this fiber runs.
+inline void fiber::enter(thread_frame& frame, carrier& on) noexcept
+{
+    carrier_ = &on;
+    suspended_ = false;
+    frame.fiber = this;
+    // Not written without need: two stores to be merged would delay the next reader of the first.
+    if (frame.strand != strand()) [[unlikely]]
+        frame.strand = strand();
 }
 
 void fiber::resume() noexcept
 {
     BOOST_ASSERT(suspended_);
+    if (!slot_ && !take_stack()) [[unlikely]]
+        return;
     thread_frame& frame = frame_here;
     carrier here(frame);
     context_node* const fiber_before = frame.fiber;
     context_node* const strand_before = frame.strand;
-    carrier_ = &here;
-    suspended_ = false;
-    frame.fiber = this;
-    frame.strand = strand();
-    switch_to(frame, here, slot_);
+    enter(frame, here);
+    switch_to(frame, here, *slot_);
     frame.fiber = fiber_before;
     frame.strand = strand_before;
 }
 
-/// To the next ready fiber of the loop, which may be this one; false where there is none. A fiber
-/// that has ended is gone when this returns.
+/// To the next ready fiber of the loop, which may be this one; false where there is none.
 inline bool fiber::switch_directly(thread_frame& frame, execution& from) noexcept
 {
-    ready_node* const n = frame.core->pop_ready_fiber();
-    if (!n)
-        return false;
-    auto& other = static_cast<fiber&>(static_cast<task_base&>(*n));
-    other.suspended_ = false;
-    if (&other == this) [[unlikely]]
-        return true; // it was woken while it was about to leave
-    other.carrier_ = carrier_;
-    frame.fiber = &other;
-    // Not written without need: two stores to be merged would delay the next reader of the first.
-    if (frame.strand != other.strand()) [[unlikely]]
-        frame.strand = other.strand();
-    switch_to(frame, from, other.slot_);
-    return true;
+    while (ready_node* const n = frame.core->pop_ready_fiber())
+    {
+        auto& other = static_cast<fiber&>(static_cast<task_base&>(*n));
+        if (&other == this) [[unlikely]]
+        {
+            suspended_ = false; // it was woken while it was about to leave
+            return true;
+        }
+        if (!other.slot_ && !other.take_stack()) [[unlikely]]
+            continue;
+        other.enter(frame, *carrier_);
+        switch_to(frame, from, *other.slot_);
+        return true;
+    }
+    return false;
 }
 
 inline void fiber::switch_away(thread_frame& frame, execution& from) noexcept
@@ -110,17 +139,40 @@ inline void fiber::switch_away(thread_frame& frame, execution& from) noexcept
         switch_to(frame, from, *carrier_);
 }
 
-BOOST_NOINLINE void fiber::end(stack_slot& slot) noexcept
+/// In `main`: leaves the stack, or has the next one take it over.
+BOOST_NOINLINE void fiber::end() noexcept
 {
-    slot.ended = this;
-    switch_away(frame_here, slot);
+    thread_frame& frame = frame_here;
+    stack_slot& slot = *slot_;
+    carrier& on = *carrier_;
+    loop_core& loop = *frame.core;
+    slot_ = nullptr;
+    // Destructors of results that nobody waits for may run in this, as no fiber's.
+    frame.fiber = nullptr;
+    left();
+    ready_node* const n = loop.single() ? loop.pop_ready_fiber() : nullptr;
+    execution* to = &on;
+    if (n)
+    {
+        auto& other = static_cast<fiber&>(static_cast<task_base&>(*n));
+        other.enter(frame, on);
+        if (!other.slot_)
+        {
+            other.slot_ = &slot;
+            slot.occupant = &other;
+            return;
+        }
+        to = other.slot_;
+    }
+    slot.idle = true;
+    switch_to(frame, slot, *to);
 }
 
 BOOST_NOINLINE void fiber::suspend(fiber_wait& w) noexcept
 {
     waiting_ = &w;
     suspended_ = true;
-    switch_away(frame_here, slot_);
+    switch_away(frame_here, *slot_);
     waiting_ = nullptr;
 }
 
@@ -145,7 +197,7 @@ BOOST_NOINLINE void yield_current()
         f->strand()->schedule(*f);
         f->strand()->give_way();
     }
-    f->switch_away(frame, f->slot_);
+    f->switch_away(frame, *f->slot_);
 }
 
 bool fiber::unwind() noexcept

@@ -121,7 +121,7 @@ stack_slot& stack_pool::carve()
     carve_ += stride;
     auto* const s = ::new (carve_ - rounded(sizeof(stack_slot), 64)) stack_slot;
     s->pool = this;
-    std::byte* const sp = static_cast<std::byte*>(s->block());
+    std::byte* const sp = reinterpret_cast<std::byte*>(s);
     register_stack(*s, bottom, stack_size_);
     s->where = boost::context::detail::make_fcontext(
         sp, static_cast<std::size_t>(sp - bottom), entry_);

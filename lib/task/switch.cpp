@@ -27,9 +27,11 @@ carrier::carrier(thread_frame& f) noexcept
 #endif
 }
 
-void reap(execution& e) noexcept
+void give_back(execution& parked) noexcept
 {
-    std::exchange(e.ended, nullptr)->left();
+    parked.idle = false;
+    auto& slot = static_cast<stack_slot&>(parked);
+    slot.pool->put(slot);
 }
 
 void register_stack(execution& e, void* bottom, std::size_t size) noexcept

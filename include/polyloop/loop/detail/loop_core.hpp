@@ -349,11 +349,41 @@ class loop_core
         debug_.store(on, std::memory_order_relaxed);
     }
 
-    // -- small blocks, recycled on the loop's thread
+    // -- small blocks, recycled on a single loop's own thread (`near`)
 
-    static constexpr std::size_t block_size = 160;
-    POLYLOOP_DECL void* allocate(std::size_t size);
-    POLYLOOP_DECL void deallocate(void* p, std::size_t size) noexcept;
+    bool near() const noexcept
+    {
+        return single_ && on_loop();
+    }
+    void* allocate(std::size_t size, bool near)
+    {
+        std::size_t const i = (size - 1) / block_step;
+        if (near && i < block_classes && blocks_[i].first) [[likely]]
+        {
+            --blocks_[i].count;
+            return std::exchange(blocks_[i].first, *static_cast<void**>(blocks_[i].first));
+        }
+        return ::operator new(i < block_classes ? (i + 1) * block_step : size);
+    }
+    void* allocate(std::size_t size)
+    {
+        return allocate(size, near());
+    }
+    void deallocate(void* p, std::size_t size, bool near) noexcept
+    {
+        std::size_t const i = (size - 1) / block_step;
+        if (near && i < block_classes && blocks_[i].count < blocks_kept) [[likely]]
+        {
+            ++blocks_[i].count;
+            *static_cast<void**>(p) = std::exchange(blocks_[i].first, p);
+        }
+        else
+            ::operator delete(p);
+    }
+    void deallocate(void* p, std::size_t size) noexcept
+    {
+        deallocate(p, size, near());
+    }
 
     // -- lifetime
 
@@ -365,6 +395,23 @@ class loop_core
     {
         if (c->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
             delete c;
+    }
+    /// A reference too, for what comes and goes on the loop's own thread: counted there without
+    /// an atomic operation. Who was counted near may be let go of far and the other way round; the
+    /// sum decides, and it is made when the loop is gone.
+    void hold(bool near) noexcept
+    {
+        if (near)
+            ++near_refs_;
+        else
+            intrusive_ptr_add_ref(this);
+    }
+    void let_go(bool near) noexcept
+    {
+        if (near && !is_gone())
+            --near_refs_;
+        else
+            intrusive_ptr_release(this);
     }
 
     /// The facade's destructor: nothing of Asio may be touched after it.
@@ -380,6 +427,18 @@ class loop_core
     // for at most `batch_time` and one slice.
     static constexpr unsigned slice_length = 64;
     static constexpr std::chrono::microseconds batch_time{100};
+
+    static constexpr std::size_t block_step = 64;
+    static constexpr std::size_t block_classes = 12;
+    static constexpr std::size_t blocks_kept = 1024; // of a class
+    struct block_list
+    {
+        void* first = nullptr;
+        std::size_t count = 0;
+    };
+
+    // So that the count cannot reach 0 before those that are counted near are added.
+    static constexpr std::int64_t loop_lives = std::int64_t(1) << 60;
 
     POLYLOOP_DECL ~loop_core();
 
@@ -437,8 +496,8 @@ class loop_core
     ready_queue ready_;
     steady_time time_{};
     steady_time batch_start_{};
-    void* blocks_ = nullptr;
-    std::size_t block_count_ = 0;
+    std::int64_t near_refs_ = 0;
+    std::array<block_list, block_classes> blocks_{};
     bool drain_memory_used_ = false;
     alignas(std::max_align_t) std::array<std::byte, 128> drain_memory_;
 
@@ -470,7 +529,7 @@ class loop_core
     std::shared_ptr<asio::thread_pool> executor_;
     bool executor_shut_ = false;
     executor_job* jobs_ = nullptr;
-    std::atomic<unsigned> refs_ = 0;
+    std::atomic<std::int64_t> refs_ = loop_lives;
 };
 
 using core_ptr = boost::intrusive_ptr<loop_core>;

@@ -32,7 +32,7 @@ struct fiber_wait
 class POLYLOOP_DECL fiber : public task_base
 {
   public:
-    fiber(birth const& b, stack_slot& slot);
+    explicit fiber(birth const& b);
 
     /// Suspends until `wake`. In the fiber itself.
     POLYLOOP_DECL void suspend(fiber_wait& w) noexcept;
@@ -64,7 +64,8 @@ class POLYLOOP_DECL fiber : public task_base
     /// nothing more to run of the loop's fibers for now.
     POLYLOOP_DECL void resume() noexcept;
 
-    stack_slot& slot() const noexcept
+    /// The stack; null before the start and after the end.
+    stack_slot* slot() const noexcept
     {
         return slot_;
     }
@@ -84,11 +85,13 @@ class POLYLOOP_DECL fiber : public task_base
     static void main(boost::context::detail::transfer_t t) noexcept;
     void switch_away(thread_frame& frame, execution& from) noexcept;
     bool switch_directly(thread_frame& frame, execution& from) noexcept;
-    void end(stack_slot& slot) noexcept;
+    void end() noexcept;
+    bool take_stack() noexcept;
+    void enter(thread_frame& frame, carrier& on) noexcept;
     friend void yield_current();
     POLYLOOP_DECL bool unwind() noexcept;
 
-    stack_slot& slot_;
+    stack_slot* slot_ = nullptr;
     carrier* carrier_ = nullptr; ///< the thread, and the stack to go back to when nothing is ready
     fiber_wait* waiting_ = nullptr;
     bool suspended_ = true;

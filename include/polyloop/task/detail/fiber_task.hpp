@@ -17,7 +17,7 @@
 
 namespace polyloop::detail {
 
-/// A fiber with its callable and its result, at the top of its own stack if they fit there.
+/// A fiber with its callable and its result.
 template <class F, class T>
 class fiber_task final : public fiber
 {
@@ -25,26 +25,25 @@ class fiber_task final : public fiber
     template <class G>
     static fiber_task* make(birth const& b, G&& f)
     {
-        stack_slot& slot = b.sched.stacks().get(b.near);
-        void* where = nullptr;
+        loop_core& core = b.sched.core();
+        void* const where = allocate(core, b.near);
         try
         {
-            where = fits ? slot.block() : ::operator new(sizeof(fiber_task), alignment());
-            return ::new (where) fiber_task(b, slot, std::forward<G>(f));
+            auto* const t = ::new (where) fiber_task(b, std::forward<G>(f));
+            core.hold(b.near);
+            return t;
         }
         catch (...)
         {
-            if (!fits && where)
-                ::operator delete(where, alignment());
-            slot.pool->put(slot);
+            deallocate(core, where, b.near);
             throw;
         }
     }
 
   private:
     template <class G>
-    fiber_task(birth const& b, stack_slot& own, G&& f)
-        : fiber(b, own), callable_(std::in_place, std::forward<G>(f))
+    fiber_task(birth const& b, G&& f)
+        : fiber(b), callable_(std::in_place, std::forward<G>(f))
     {
         set_result(&stored_);
     }
@@ -70,29 +69,37 @@ class fiber_task final : public fiber
 
     void dispose() noexcept override
     {
-        stack_slot& own = slot();
-        void* const where = this;
+        loop_core& core = this->core();
         this->~fiber_task();
-        if (!fits)
-            ::operator delete(where, alignment());
-        own.pool->put(own);
+        bool const near = core.near(); // asked now, as a result may have ended with the loop
+        deallocate(core, this, near);
+        core.let_go(near);
     }
 
     ~fiber_task() override = default;
 
-    static std::align_val_t alignment() noexcept
+    static constexpr bool over_aligned()
     {
-        return std::align_val_t(std::max(alignof(fiber_task), alignof(std::max_align_t)));
+        return alignof(fiber_task) > alignof(std::max_align_t);
     }
-    static const bool fits;
+    static void* allocate(loop_core& core, bool near)
+    {
+        if constexpr (over_aligned())
+            return ::operator new(sizeof(fiber_task), std::align_val_t(alignof(fiber_task)));
+        else
+            return core.allocate(sizeof(fiber_task), near);
+    }
+    static void deallocate(loop_core& core, void* where, bool near) noexcept
+    {
+        if constexpr (over_aligned())
+            ::operator delete(where, std::align_val_t(alignof(fiber_task)));
+        else
+            core.deallocate(where, sizeof(fiber_task), near);
+    }
 
     std::optional<F> callable_;
     task_value<T> stored_;
 };
-
-template <class F, class T>
-const bool fiber_task<F, T>::fits =
-    sizeof(fiber_task<F, T>) <= stack_slot::room && alignof(fiber_task<F, T>) <= 64;
 
 } // namespace polyloop::detail
 

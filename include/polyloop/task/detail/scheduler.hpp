@@ -165,10 +165,8 @@ inline task_base::task_base(birth const& b, ready_node::action run, node_kind k)
 {
 }
 
-inline fiber::fiber(birth const& b, stack_slot& slot)
-    : task_base(b, &fiber::act, node_kind::fiber), slot_(slot)
+inline fiber::fiber(birth const& b) : task_base(b, &fiber::act, node_kind::fiber)
 {
-    slot.occupant = this;
 }
 
 } // namespace polyloop::detail

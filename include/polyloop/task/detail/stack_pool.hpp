@@ -17,21 +17,12 @@ namespace polyloop::detail {
 
 class stack_pool;
 
-/// The top of a fiber's stack: what stays with the memory from fiber to fiber. Below it lies the
-/// room for a control block, and below that the frames.
+/// The top of a stack: what stays with the memory from fiber to fiber. Below it lie the frames.
 struct stack_slot : execution
 {
-    static constexpr std::size_t room = 768;
-
     stack_pool* pool = nullptr;
     stack_slot* next = nullptr;
     fiber* occupant = nullptr;
-
-    /// Where a control block of at most `room` bytes goes.
-    void* block() noexcept
-    {
-        return reinterpret_cast<std::byte*>(this) - room;
-    }
 };
 
 /// The stacks of one loop: carved from large mappings, a guard page below each, kept with their
@@ -41,8 +32,8 @@ struct stack_slot : execution
 /// - `local_` belongs to a single loop's own thread; everything else that allocates takes `mutex_`.
 /// - Any thread may give back: onto `returned_`, a lock-free stack that is only ever taken
 ///   whole.
-/// - The pool lives until its loop is gone and every stack is back, since control blocks that
-///   handles still refer to lie on the stacks. It keeps the core alive as long.
+/// - The pool lives until its loop is gone and every stack is back; those of fibers that did not
+///   end never are.
 class stack_pool
 {
   public:

@@ -28,7 +28,8 @@
 #endif
 
 #if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__CET__) &&          \
-    !defined(__ILP32__) && !defined(POLYLOOP_ASAN) && !defined(POLYLOOP_TSAN)
+    !defined(__ILP32__) && !defined(__AVX512F__) && !defined(POLYLOOP_ASAN) &&                    \
+    !defined(POLYLOOP_TSAN)
 #define POLYLOOP_JUMP_BY_HAND 1
 #endif
 
@@ -50,7 +51,7 @@ struct execution
     boost::context::detail::fcontext_t where = nullptr;
     exception_globals exceptions{};
     int error_number = 0;
-    fiber* ended = nullptr; ///< a fiber that runs here no more, to be let go of by who comes next
+    bool idle = false; ///< parked: to be given back by who comes next
     // What the sanitizers must be told; present in every build, so that objects of both kinds
     // agree on the layout.
     void const* bottom = nullptr;
@@ -72,8 +73,8 @@ inline void switch_to(thread_frame& frame, execution& from, execution& to) noexc
 /// To be called first of all on a stack that is entered for the first time.
 inline void arrive(execution& self, boost::context::detail::transfer_t came) noexcept;
 
-/// Lets go of the fiber that has just left `e` for good.
-void reap(execution& e) noexcept;
+/// Gives back the stack that has just been parked.
+void give_back(execution& parked) noexcept;
 
 /// Tells the sanitizers of a new stack.
 void register_stack(execution& e, void* bottom, std::size_t size) noexcept;
@@ -87,8 +88,8 @@ inline void arrive([[maybe_unused]] execution& self,
 #if defined(POLYLOOP_ASAN)
     __sanitizer_finish_switch_fiber(self.fake_stack, &from.bottom, &from.size);
 #endif
-    if (from.ended)
-        reap(from);
+    if (from.idle)
+        give_back(from);
 }
 
 /// `jump_fcontext` in such a way that the processor's prediction of returns holds.
