@@ -30,6 +30,12 @@ bool mutex::enter(node& n) noexcept
     return free;
 }
 
+void mutex::enter_and_grant(node& n) noexcept
+{
+    if (enter(n))
+        n.grant(&n);
+}
+
 bool mutex::lock_slowly(owner_id me, detail::deadline limit)
 {
     // Nobody else makes us the owner, or takes that away.

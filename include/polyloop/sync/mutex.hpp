@@ -140,6 +140,8 @@ class mutex
     POLYLOOP_DECL bool begin(node& n);
     /// Queues, or locks at once.
     POLYLOOP_DECL bool enter(node& n) noexcept;
+    /// The same for one who is granted the mutex in either case.
+    POLYLOOP_DECL void enter_and_grant(node& n) noexcept;
     POLYLOOP_DECL void pass_on(detail::section& s) noexcept;
     POLYLOOP_DECL static bool leave(void* self, detail::waiter& w);
     detail::wait_place place() noexcept

@@ -120,7 +120,7 @@ class async_waiter final : public Node
           handler_(std::move(h)), place_(place)
     {
         this->grant = [](waiter* w) {
-            static_cast<async_waiter*>(static_cast<Node*>(w))->finish(wait_end::granted);
+            static_cast<async_waiter*>(static_cast<Node*>(w))->finish();
         };
     }
     ~async_waiter() = default;
@@ -152,20 +152,24 @@ class async_waiter final : public Node
             throw;
         }
         if (served)
-            finish(wait_end::granted);
+            finish();
         else if (limit.passed() || (timed_ && phase_.exchange(phase::started) == phase::expired))
             leave(wait_end::timed_out);
     }
 
     void leave(wait_end how)
     {
-        if (place_.leave_as(*this))
-            finish(how);
+        if (!place_.leave_as(*this))
+            return;
+        end_ = how;
+        if constexpr (requires { this->left(); })
+            this->left(); // it waits for something else first, which finishes it
+        else
+            finish();
     }
 
-    void finish(wait_end how)
+    void finish()
     {
-        end_ = how;
         auto const ex = work_.get_executor(); // we may be gone before post returns
         boost::asio::post(ex,
                           [self = pointer(this, false)]() mutable { complete(std::move(self)); });

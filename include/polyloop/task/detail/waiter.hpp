@@ -170,16 +170,20 @@ class section
         last_ = &w;
     }
 
+    /// Before several are taken off a list: see `leave_gate`.
+    void hold_leavers() noexcept
+    {
+        if (gate_)
+            return;
+        gate_ = &leave_gate(word_);
+        gate_->lock();
+    }
+
     /// All of a list.
     void release_all(wait_list& list) noexcept
     {
-        if (list.empty())
-            return;
-        if (!gate_ && list.front()->next)
-        {
-            gate_ = &leave_gate(word_);
-            gate_->lock();
-        }
+        if (!list.empty() && list.front()->next)
+            hold_leavers();
         while (!list.empty())
             release(list.pop());
     }
@@ -208,28 +212,34 @@ class section
     waiter* last_ = nullptr;
 };
 
-/// Takes `w` away from its object, unless it was granted: then nothing is touched. `remove(s)`
-/// takes it off the list, in a section.
+/// Takes a waiter away from its object, unless it was granted: then nothing is touched. `queued`
+/// says that it is there, `remove(s)` takes it off the list, in a section.
 template <class Remove>
-bool leave_wait(state_word& word, waiter& w, Remove remove) noexcept
+bool leave_wait(state_word& word, std::atomic<bool> const& queued, Remove remove) noexcept
 {
     spin_lock& gate = leave_gate(&word);
     for (;; std::this_thread::yield())
     {
         std::unique_lock held(gate);
-        if (!w.queued.load(std::memory_order_acquire))
+        if (!queued.load(std::memory_order_acquire))
             return false;
         state_word::value v;
         // Not the other way round, and not for good: who releases several takes the gate last.
         if (!word.try_lock(v))
             continue;
         section s(word, v);
-        bool const still = w.queued.load(std::memory_order_relaxed);
+        bool const still = queued.load(std::memory_order_relaxed);
         if (still)
             remove(s);
         held.unlock();
         return still;
     }
+}
+
+template <class Remove>
+bool leave_wait(state_word& word, waiter& w, Remove remove) noexcept
+{
+    return leave_wait(word, w.queued, remove);
 }
 
 /// Where somebody waits: the object, and how to leave it, as `leave_wait` does.
@@ -278,6 +288,11 @@ class deadline
     }
     /// Over already: not to be waited for at all.
     POLYLOOP_DECL bool passed() const noexcept;
+    /// The same for waits in a row, none of which starts it anew.
+    deadline fixed() const noexcept
+    {
+        return never() ? *this : deadline(kind::at, time().time_since_epoch());
+    }
     /// On the clock, of which fibers use the time of their batch.
     POLYLOOP_DECL steady_time time() const noexcept;
 
