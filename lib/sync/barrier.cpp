@@ -24,7 +24,7 @@ std::size_t barrier::n_waiting() const noexcept
 bool barrier::enter(node& n, bool may_wait) noexcept
 {
     detail::section s(word_);
-    n.place = waiting_;
+    n.position = waiting_;
     if ((n.broken = s.value & broken_))
         return true;
     if (waiting_ + 1 != parties_)
@@ -37,9 +37,9 @@ bool barrier::enter(node& n, bool may_wait) noexcept
         return false;
     }
     // Those who left have left gaps.
-    std::size_t place = 0;
+    std::size_t position = 0;
     for (detail::waiter* w = waiters_.front(); w; w = w->next)
-        static_cast<node*>(w)->place = place++;
+        static_cast<node*>(w)->position = position++;
     waiting_ = 0;
     s.release_all(waiters_);
     return true;
@@ -66,7 +66,7 @@ std::optional<std::size_t> barrier::wait(detail::deadline limit)
         return std::nullopt;
     if (n.broken)
         detail::throw_error(error::broken_barrier);
-    return n.place;
+    return n.position;
 }
 
 void barrier::break_up(detail::state_word::value state) noexcept

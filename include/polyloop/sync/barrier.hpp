@@ -109,9 +109,9 @@ class barrier
     {
         std::tuple<boost::system::error_code, std::size_t> result(detail::wait_end e) const
         {
-            return {broken ? make_error_code(error::broken_barrier) : detail::code_of(e), place};
+            return {broken ? make_error_code(error::broken_barrier) : detail::code_of(e), position};
         }
-        std::size_t place = 0;
+        std::size_t position = 0;
         bool broken = false;
     };
 
