@@ -286,7 +286,16 @@ BOOST_AUTO_TEST_CASE(a_queue_between_fibers_threads_and_coroutines_loses_nothing
                     makers.push_back(spawn(make));
                     users.push_back(i == 3 ? spawn(use_async) : spawn(use));
                 }
-                std::thread maker(make), user(use);
+                // Joining a thread would block a loop whose fibers may own the lock.
+                event thread_made, thread_used;
+                std::thread maker([&] {
+                    make();
+                    thread_made.set();
+                });
+                std::thread user([&] {
+                    use();
+                    thread_used.set();
+                });
                 if (cancels)
                 {
                     this_fiber::yield();
@@ -295,7 +304,7 @@ BOOST_AUTO_TEST_CASE(a_queue_between_fibers_threads_and_coroutines_loses_nothing
                 }
                 for (auto& t : makers)
                     test::code_of([&t] { t.join(); });
-                maker.join();
+                thread_made.wait();
                 {
                     std::lock_guard const guard(m);
                     over = true;
@@ -303,6 +312,8 @@ BOOST_AUTO_TEST_CASE(a_queue_between_fibers_threads_and_coroutines_loses_nothing
                 filled.notify_all();
                 for (auto& t : users)
                     test::code_of([&t] { t.join(); });
+                thread_used.wait();
+                maker.join();
                 user.join();
                 BOOST_TEST(made == used);
                 BOOST_TEST(items.empty());
