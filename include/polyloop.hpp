@@ -19,6 +19,13 @@
 #include <polyloop/policy/registry.hpp>
 #include <polyloop/runner/runner.hpp>
 #include <polyloop/server/server.hpp>
+#include <polyloop/sync/barrier.hpp>
+#include <polyloop/sync/channel.hpp>
+#include <polyloop/sync/condition_variable.hpp>
+#include <polyloop/sync/event.hpp>
+#include <polyloop/sync/mutex.hpp>
+#include <polyloop/sync/semaphore.hpp>
+#include <polyloop/sync/shared_mutex.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/task.hpp>

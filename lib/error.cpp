@@ -57,6 +57,13 @@ char const* describe(error e) noexcept
         return "the handle is empty: assign it from spawn or call_soon first";
     case error::policy_in_use:
         return "the policy object serves another run: give each run a policy of its own";
+    case error::not_owner:
+        return "the calling context does not hold the lock: unlock in the fiber, strand or "
+               "thread that locked";
+    case error::broken_barrier:
+        return "the barrier is broken: reset it when all parties have left";
+    case error::channel_closed:
+        return "the channel is closed: send before close, and stop receiving when it is drained";
     }
     return "unknown polyloop error: the library that made it is newer than the one that "
            "prints it";

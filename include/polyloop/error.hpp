@@ -43,6 +43,9 @@ enum class error
     result_taken,         ///< a result that cannot be copied was taken before
     empty_handle,         ///< a default-constructed or moved-from handle
     policy_in_use,        ///< the policy object serves another run
+    not_owner,            ///< what is unlocked is not locked by the calling context
+    broken_barrier,       ///< the barrier was aborted, or reset while others waited
+    channel_closed,       ///< the channel was closed
 };
 
 POLYLOOP_DECL boost::system::error_category const& error_category() noexcept;

@@ -55,6 +55,7 @@ constexpr std::array detail_openings{
     opening{"task", "loop"},
     opening{"runner", "loop"},
     opening{"runner", "task"},
+    opening{"sync", "task"},
     opening{"server", "task"},
 };
 
@@ -157,7 +158,7 @@ std::vector<source> const refused{
     {"include/polyloop/loop/a.hpp", "int x;\n  #  include <polyloop/policy/place.hpp>\n"},
     {"include/polyloop/error.hpp", "#include <polyloop/context/context.hpp>"},
     {"include/polyloop/observe/a.hpp", "#include <polyloop/testing/clock.hpp>"},
-    {"include/polyloop/sync/a.hpp", "#include <polyloop/task/detail/scheduler.hpp>"},
+    {"include/polyloop/sync/a.hpp", "#include <polyloop/loop/detail/loop_core.hpp>"},
     {"include/polyloop/garage/a.hpp", "#include <polyloop/config.hpp>"},
     {"include/polyloop/task/a.hpp", "#include <polyloop/garage/car.hpp>"},
     {"include/polyloop/task/a.hpp", "#include <polyloop.hpp>"},

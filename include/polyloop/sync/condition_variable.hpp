@@ -1,0 +1,201 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_SYNC_CONDITION_VARIABLE_HPP
+#define POLYLOOP_SYNC_CONDITION_VARIABLE_HPP
+
+#include <polyloop/sync/mutex.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <tuple>
+#include <utility>
+
+namespace polyloop {
+
+/// A condition for fibers, plain threads and coroutines: `std::condition_variable` on a
+/// `polyloop::mutex`.
+///
+/// First come, first served. A notification goes straight on to the mutex, in whose queue the waiter
+/// then stands: there are no spurious wake-ups and no stampede. Notifying needs no lock.
+/// Belongs to no loop and may outlive them. To be destroyed when everybody who waited was notified,
+/// though some may not have gone on yet.
+///
+/// A wait gives the mutex back and holds it again however it ends. It suspends a fiber and blocks a
+/// plain thread; in a bare handler of a running loop it throws `error::not_in_fiber`, and without
+/// the lock `error::not_owner`. A cancelled task's wait throws `operation_aborted`, with the lock held
+/// and no notification taken; where the notification came first, it returns, and the cancel stays
+/// for the task's next suspension. Nothing interrupts the wait for the mutex.
+///
+/// Thread safety: all functions from any thread.
+class condition_variable
+{
+  public:
+    constexpr condition_variable() noexcept = default;
+    condition_variable(condition_variable const&) = delete;
+    condition_variable& operator=(condition_variable const&) = delete;
+    ~condition_variable()
+    {
+        BOOST_ASSERT_MSG(!(word_.load() & waited_for),
+                         "polyloop: a condition is destroyed while somebody waits for it");
+    }
+
+    /// Releases whoever waits longest, if anybody does. Never waits.
+    void notify_one() noexcept
+    {
+        // Who saw the old state under the lock has queued before giving it back.
+        if (word_.load() != 0)
+            notify(false);
+    }
+    /// Releases all who wait. Never waits.
+    void notify_all() noexcept
+    {
+        if (word_.load() != 0)
+            notify(true);
+    }
+
+    /// Until it is notified.
+    void wait(std::unique_lock<mutex>& lock)
+    {
+        wait_until(lock, detail::deadline());
+    }
+    /// Until `predicate()` holds, which is asked with the lock held.
+    template <class Predicate>
+    void wait(std::unique_lock<mutex>& lock, Predicate predicate)
+    {
+        while (!predicate())
+            wait(lock);
+    }
+
+    /// For at most `limit`, and for the mutex. A limit that is over already does not give the mutex
+    /// back.
+    template <class Rep, class Period>
+    std::cv_status wait_for(std::unique_lock<mutex>& lock,
+                            std::chrono::duration<Rep, Period> limit)
+    {
+        return wait_until(lock, detail::deadline::after(limit));
+    }
+    template <class Clock, class Duration>
+    std::cv_status wait_until(std::unique_lock<mutex>& lock,
+                              std::chrono::time_point<Clock, Duration> limit)
+    {
+        return wait_until(lock, detail::deadline::at(limit));
+    }
+    /// What `predicate()` says at the end.
+    template <class Rep, class Period, class Predicate>
+    bool wait_for(std::unique_lock<mutex>& lock, std::chrono::duration<Rep, Period> limit,
+                  Predicate predicate)
+    {
+        return predicate() ||
+               wait_until(lock, detail::deadline::after(limit).fixed(), predicate);
+    }
+    template <class Clock, class Duration, class Predicate>
+    bool wait_until(std::unique_lock<mutex>& lock,
+                    std::chrono::time_point<Clock, Duration> limit, Predicate predicate)
+    {
+        return predicate() || wait_until(lock, detail::deadline::at(limit).fixed(), predicate);
+    }
+
+    /// Gives the mutex back now, and completes `token` with `void(error_code)` when the condition was
+    /// notified and the mutex locked again, for the same owner. `lock` does not own it meanwhile; it
+    /// has to live until then, and owns it again when the handler is called. Throws
+    /// `error::not_owner` without the lock.
+    ///
+    /// The handler is called by its associated executor; one without is called on the loop that runs
+    /// here, else by the system executor. Cancellation of any type: `operation_aborted`.
+    template <class Token>
+    auto async_wait(std::unique_lock<mutex>& lock, Token&& token)
+    {
+        return start_wait(lock, {}, std::forward<Token>(token));
+    }
+    /// The same with a limit, after which the error is `asio::error::timed_out`.
+    template <class Rep, class Period, class Token>
+    auto async_wait_for(std::unique_lock<mutex>& lock, std::chrono::duration<Rep, Period> limit,
+                        Token&& token)
+    {
+        return start_wait(lock, detail::deadline::after(limit), std::forward<Token>(token));
+    }
+    template <class Clock, class Duration, class Token>
+    auto async_wait_until(std::unique_lock<mutex>& lock,
+                          std::chrono::time_point<Clock, Duration> limit, Token&& token)
+    {
+        return start_wait(lock, detail::deadline::at(limit), std::forward<Token>(token));
+    }
+
+  private:
+    /// Waits for the condition first, then as any other waiter for the mutex.
+    struct node : mutex::node
+    {
+        node(mutex& m, mutex::owner_id o) noexcept : mutex::node(o), wanted(m)
+        {
+        }
+        mutex& wanted;
+        std::atomic<bool> waits_here = false; // under our lock; `queued` may be of the mutex
+    };
+    struct async_node : node
+    {
+        explicit async_node(std::unique_lock<mutex>& l) noexcept
+            : node(*l.mutex(), 0), lock(l)
+        {
+        }
+        void left() noexcept
+        {
+            wanted.enter_and_grant(*this);
+        }
+        std::tuple<boost::system::error_code> result(detail::wait_end e) const
+        {
+            lock = std::unique_lock(wanted, std::adopt_lock);
+            return detail::code_of(e);
+        }
+        std::unique_lock<mutex>& lock;
+    };
+
+    static constexpr detail::state_word::value waited_for = 2;
+
+    template <class Predicate>
+    bool wait_until(std::unique_lock<mutex>& lock, detail::deadline limit, Predicate& predicate)
+    {
+        while (!predicate())
+            if (wait_until(lock, limit) == std::cv_status::timeout)
+                return predicate();
+        return true;
+    }
+
+    template <class Token>
+    auto start_wait(std::unique_lock<mutex>& lock, detail::deadline limit, Token&& token)
+    {
+        check(lock);
+        return detail::initiate_wait<async_node, void(boost::system::error_code)>(
+            token, place(), limit,
+            [this](async_node& n) {
+                n.owner = check(n.lock); // once more, as a token may begin later
+                enter(n);
+                n.lock.unlock();
+                return false;
+            },
+            std::ref(lock));
+    }
+
+    /// The owner of the lock, which the caller has to be.
+    POLYLOOP_DECL static mutex::owner_id check(std::unique_lock<mutex>& lock);
+    POLYLOOP_DECL std::cv_status wait_until(std::unique_lock<mutex>& lock,
+                                            detail::deadline limit);
+    POLYLOOP_DECL void notify(bool all) noexcept;
+    POLYLOOP_DECL void enter(node& n) noexcept;
+    POLYLOOP_DECL static bool leave(void* self, detail::waiter& w);
+    detail::wait_place place() noexcept
+    {
+        return {this, &condition_variable::leave};
+    }
+
+    detail::state_word word_;
+    detail::wait_list waiters_;
+};
+
+} // namespace polyloop
+
+#endif

@@ -1,0 +1,231 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_SYNC_DETAIL_ASYNC_WAITER_HPP
+#define POLYLOOP_SYNC_DETAIL_ASYNC_WAITER_HPP
+
+#include <polyloop/task/detail/waiter.hpp>
+
+#include <boost/asio/associated_allocator.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/system/error_code.hpp>
+
+#include <atomic>
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace polyloop::detail {
+
+inline boost::system::error_code code_of(wait_end e) noexcept
+{
+    switch (e)
+    {
+    case wait_end::granted:
+        break;
+    case wait_end::timed_out:
+        return boost::asio::error::timed_out;
+    case wait_end::cancelled:
+        return boost::asio::error::operation_aborted;
+    }
+    return {};
+}
+
+/// A waiter that is told nothing but that it may go on.
+struct plain_node : waiter
+{
+    std::tuple<boost::system::error_code> result(wait_end e) const noexcept
+    {
+        return code_of(e);
+    }
+};
+
+/// A completion handler that waits at an object.
+///
+/// `Node` is the object's kind of waiter; its `result(wait_end)` gives the handler's arguments as a
+/// tuple. Counted: the wait holds one reference, which the completion takes over, the start and
+/// the timer hold their own.
+///
+/// Invariant: the wait ends once, by a grant or by whoever took the node off the list, who posts
+/// the completion.
+template <class Node, class Handler>
+class async_waiter final : public Node
+{
+    using executor = boost::asio::associated_executor_t<Handler, boost::asio::any_io_executor>;
+    using allocator = typename std::allocator_traits<boost::asio::associated_allocator_t<
+        Handler>>::template rebind_alloc<async_waiter>;
+    using pointer = boost::intrusive_ptr<async_waiter>;
+
+  public:
+    /// `begin(Node&)` queues the node, or returns true where it was served at once.
+    template <class Begin, class... Args>
+    static void start(Handler h, wait_place place, deadline limit, Begin begin, Args&&... args)
+    {
+        allocator a(boost::asio::get_associated_allocator(h));
+        async_waiter* const p = std::allocator_traits<allocator>::allocate(a, 1);
+        try
+        {
+            ::new (p) async_waiter(h, place, std::forward<Args>(args)...);
+        }
+        catch (...)
+        {
+            std::allocator_traits<allocator>::deallocate(a, p, 1);
+            throw;
+        }
+        pointer const self(p);
+        self->run(limit, begin);
+    }
+
+    async_waiter(async_waiter const&) = delete;
+    async_waiter& operator=(async_waiter const&) = delete;
+
+    friend void intrusive_ptr_add_ref(async_waiter* w) noexcept
+    {
+        w->refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(async_waiter* w) noexcept
+    {
+        if (w->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+            return;
+        allocator a(w->allocator_);
+        w->~async_waiter();
+        std::allocator_traits<allocator>::deallocate(a, w, 1);
+    }
+
+  private:
+    using timer = boost::asio::basic_waitable_timer<
+        std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>, executor>;
+
+    enum class phase : std::uint8_t
+    {
+        starting,
+        started,
+        expired ///< while it was starting
+    };
+
+    template <class... Args>
+    async_waiter(Handler& h, wait_place place, Args&&... args)
+        : Node(std::forward<Args>(args)...),
+          allocator_(boost::asio::get_associated_allocator(h)),
+          work_(boost::asio::get_associated_executor(h, ambient_executor())),
+          handler_(std::move(h)), place_(place)
+    {
+        this->grant = [](waiter* w) {
+            static_cast<async_waiter*>(static_cast<Node*>(w))->finish();
+        };
+    }
+    ~async_waiter() = default;
+
+    template <class Begin>
+    void run(deadline limit, Begin& begin)
+    {
+        // To the wait, unless something here throws.
+        pointer waiting(this);
+        auto slot = boost::asio::get_associated_cancellation_slot(handler_);
+        if (slot.is_connected())
+            slot.assign([this](boost::asio::cancellation_type) { leave(wait_end::cancelled); });
+        bool served = false;
+        try
+        {
+            if (!limit.never() && !limit.passed())
+                set_timer(limit);
+            waiting.detach();
+            served = begin(static_cast<Node&>(*this));
+        }
+        catch (...)
+        {
+            if (!waiting)
+                waiting.reset(this, false);
+            if (slot.is_connected())
+                slot.clear();
+            if (timer_)
+                timer_->cancel();
+            throw;
+        }
+        if (served)
+            finish();
+        else if (limit.passed() || (timed_ && phase_.exchange(phase::started) == phase::expired))
+            leave(wait_end::timed_out);
+    }
+
+    void leave(wait_end how)
+    {
+        if (!place_.leave_as(*this))
+            return;
+        end_ = how;
+        if constexpr (requires { this->left(); })
+            this->left(); // it waits for something else first, which finishes it
+        else
+            finish();
+    }
+
+    void finish()
+    {
+        auto const ex = work_.get_executor(); // we may be gone before post returns
+        boost::asio::post(ex,
+                          [self = pointer(this, false)]() mutable { complete(std::move(self)); });
+    }
+
+    static void complete(pointer self)
+    {
+        auto slot = boost::asio::get_associated_cancellation_slot(self->handler_);
+        if (slot.is_connected())
+            slot.clear();
+        if (self->timer_)
+            self->timer_->cancel();
+        Handler h(std::move(self->handler_));
+        auto const work(std::move(self->work_));
+        auto values = self->result(self->end_);
+        self.reset(); // the memory is free before the call
+        std::apply(std::move(h), std::move(values));
+    }
+
+    void set_timer(deadline limit)
+    {
+        timed_ = true;
+        timer_ = std::make_unique<timer>(work_.get_executor(), limit.time());
+        timer_->async_wait([self = pointer(this)](boost::system::error_code ec) {
+            phase expected = phase::starting;
+            if (!ec && !self->phase_.compare_exchange_strong(expected, phase::expired))
+                self->leave(wait_end::timed_out);
+        });
+    }
+
+    using work_guard = boost::asio::executor_work_guard<executor>;
+
+    std::atomic<unsigned> refs_ = 0;
+    std::atomic<phase> phase_ = phase::starting;
+    wait_end end_ = wait_end::granted;
+    bool timed_ = false;
+    allocator allocator_;
+    work_guard work_;
+    Handler handler_;
+    wait_place place_;
+    std::unique_ptr<timer> timer_;
+};
+
+/// `Node(args...)` waits for the handler of `token`, with the completion signature `Signature`.
+template <class Node, class Signature, class Token, class Begin, class... Args>
+auto initiate_wait(Token&& token, wait_place place, deadline limit, Begin begin, Args&&... args)
+{
+    return boost::asio::async_initiate<Token, Signature>(
+        [](auto handler, wait_place p, deadline d, Begin b, auto&&... a) {
+            using operation = async_waiter<Node, decltype(handler)>;
+            operation::start(std::move(handler), p, d, std::move(b),
+                             std::forward<decltype(a)>(a)...);
+        },
+        token, place, limit, std::move(begin), std::forward<Args>(args)...);
+}
+
+} // namespace polyloop::detail
+
+#endif

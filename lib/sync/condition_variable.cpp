@@ -1,0 +1,90 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/sync/condition_variable.hpp>
+
+#include <polyloop/error.hpp>
+
+namespace polyloop {
+
+mutex::owner_id condition_variable::check(std::unique_lock<mutex>& lock)
+{
+    auto const me = detail::current_owner();
+    if (!lock.owns_lock() || !lock.mutex()->held_by(me))
+        detail::throw_error(error::not_owner, "condition_variable: waiting needs the lock");
+    return me;
+}
+
+void condition_variable::enter(node& n) noexcept
+{
+    detail::section s(word_);
+    waiters_.push(n);
+    n.waits_here.store(true, std::memory_order_relaxed);
+    s.value |= waited_for;
+}
+
+std::cv_status condition_variable::wait_until(std::unique_lock<mutex>& lock,
+                                              detail::deadline limit)
+{
+    auto const me = check(lock);
+    if (limit.passed())
+        return std::cv_status::timeout;
+    detail::blocker self;
+    if (!self.may_wait())
+        self.refuse();
+    mutex& m = *lock.mutex();
+    node n(m, me);
+    self.prepare(n);
+    enter(n);
+    m.unlock();
+    auto const end = self.wait(n, place(), limit);
+    if (end == detail::wait_end::granted)
+        return std::cv_status::no_timeout; // with the mutex
+    m.relock(me);
+    if (end == detail::wait_end::cancelled)
+        detail::throw_cancelled();
+    return std::cv_status::timeout;
+}
+
+void condition_variable::notify(bool all) noexcept
+{
+    detail::waiter* first = nullptr;
+    detail::waiter** last = &first;
+    {
+        detail::section s(word_);
+        if (all && !waiters_.empty() && waiters_.front()->next)
+            s.hold_leavers();
+        while (!waiters_.empty())
+        {
+            detail::waiter& w = waiters_.pop();
+            w.next = nullptr;
+            *last = &w;
+            last = &w.next;
+            static_cast<node&>(w).waits_here.store(false, std::memory_order_release);
+            if (!all)
+                break;
+        }
+        s.value = waiters_.empty() ? 0 : waited_for;
+    }
+    while (first)
+    {
+        node& n = static_cast<node&>(*first);
+        first = n.next;
+        n.wanted.enter_and_grant(n);
+    }
+}
+
+bool condition_variable::leave(void* self, detail::waiter& w)
+{
+    condition_variable& c = *static_cast<condition_variable*>(self);
+    node& n = static_cast<node&>(w);
+    return detail::leave_wait(c.word_, n.waits_here, [&c, &n](detail::section& s) {
+        c.waiters_.erase(n);
+        n.waits_here.store(false, std::memory_order_relaxed);
+        if (c.waiters_.empty())
+            s.value = 0;
+    });
+}
+
+} // namespace polyloop

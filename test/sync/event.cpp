@@ -1,0 +1,307 @@
+#define BOOST_TEST_MODULE sync.event
+
+#include <polyloop/sync/event.hpp>
+
+#include "support/error.hpp"
+#include "support/policies.hpp"
+#include "support/seeds.hpp"
+
+#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/task/run_until_complete.hpp>
+#include <polyloop/task/spawn.hpp>
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/use_fiber.hpp>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/use_future.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <thread>
+#include <vector>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+namespace asio = boost::asio;
+
+namespace {
+
+boost::system::error_code aborted_code()
+{
+    return asio::error::operation_aborted;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(set_and_clear_say_what_is_set)
+{
+    event e;
+    BOOST_TEST(!e.is_set());
+    e.clear();
+    e.set();
+    e.set();
+    BOOST_TEST(e.is_set());
+    e.wait();
+    BOOST_TEST(e.wait_for(0s));
+    BOOST_TEST(e.wait_until(std::chrono::steady_clock::time_point::min()));
+    e.clear();
+    BOOST_TEST(!e.is_set());
+    BOOST_TEST(!e.wait_for(0s));
+    BOOST_TEST(!e.wait_for(1ms));
+    BOOST_TEST(!e.wait_until(std::chrono::steady_clock::now()));
+}
+
+BOOST_AUTO_TEST_CASE(a_set_releases_all_who_wait_of_every_kind)
+{
+    test::under_every_policy([] {
+        event e;
+        std::atomic<int> waiting = 0, released = 0;
+        std::vector<task<>> tasks;
+        std::vector<std::thread> threads;
+        for (int i = 0; i != 3; ++i)
+        {
+            tasks.push_back(spawn([&] {
+                ++waiting;
+                e.wait();
+                ++released;
+            }));
+            tasks.push_back(spawn([&]() -> asio::awaitable<void> {
+                ++waiting;
+                co_await e.async_wait(asio::use_awaitable);
+                ++released;
+            }));
+            tasks.push_back(spawn([&] {
+                ++waiting;
+                if (e.wait_for(24h))
+                    ++released;
+            }));
+            threads.emplace_back([&] {
+                ++waiting;
+                e.wait();
+                ++released;
+            });
+        }
+        while (waiting != 12)
+            this_fiber::yield();
+        BOOST_TEST(released == 0);
+        e.set();
+        for (auto& t : tasks)
+            t.join();
+        for (auto& t : threads)
+            t.join();
+        BOOST_TEST(released == 12);
+        e.wait();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(who_was_released_stays_so_when_the_flag_is_cleared)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        event e;
+        bool released = false;
+        auto t = spawn([&] {
+            e.wait();
+            released = true;
+        });
+        this_fiber::yield();
+        e.set();
+        e.clear();
+        BOOST_TEST(!released);
+        t.join();
+        BOOST_TEST(!e.is_set());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_released_waiter_may_destroy_the_event)
+{
+    test::under_every_policy([] {
+        for (int i = 0; i != 200; ++i)
+        {
+            auto e = std::make_unique<event>();
+            event& ref = *e;
+            auto setter = spawn([&ref] { ref.set(); });
+            auto waiter = spawn([e = std::move(e)]() mutable {
+                e->wait();
+                e.reset();
+            });
+            waiter.join();
+            setter.join();
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(one_of_several_released_may_destroy_it_while_another_is_cancelled)
+{
+    test::for_seeds(20, [](test::engine& engine) {
+        run(
+            [&engine] {
+                for (int i = 0; i != 50; ++i)
+                {
+                    auto e = std::make_shared<event>();
+                    event* const raw = e.get();
+                    std::atomic<int> waiting = 0;
+                    auto owner = spawn([&waiting, e = std::move(e)]() mutable {
+                        ++waiting;
+                        e->wait();
+                        e.reset();
+                    });
+                    auto limited = spawn([&waiting, raw] {
+                        ++waiting;
+                        return raw->wait_for(24h);
+                    });
+                    while (waiting != 2)
+                        this_fiber::yield();
+                    auto setter = spawn([raw] { raw->set(); });
+                    test::jitter(engine);
+                    limited.cancel();
+                    owner.join();
+                    setter.join();
+                    test::code_of([&limited] { limited.join(); });
+                }
+            },
+            {.policy = make_policy("fiber loops=3")});
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancelled_waiter_throws_and_others_wait_on)
+{
+    test::under_every_policy([] {
+        event e;
+        std::atomic<int> waiting = 0;
+        auto wait = [&] {
+            ++waiting;
+            e.wait();
+        };
+        auto a = spawn(wait), b = spawn(wait);
+        auto c = spawn([&]() -> asio::awaitable<bool> {
+            ++waiting;
+            auto [ec] = co_await e.async_wait(asio::as_tuple(asio::use_awaitable));
+            co_return ec == aborted_code();
+        });
+        while (waiting != 3)
+            this_fiber::yield();
+        a.cancel();
+        c.cancel();
+        auto const ec = test::code_of([&a] { a.join(); });
+        BOOST_TEST(ec == aborted_code());
+        BOOST_TEST(c.join());
+        BOOST_TEST(!b.done());
+        e.set();
+        b.join();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancel_after_the_set_waits_for_the_next_suspension)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        event e;
+        auto t = spawn([&e] {
+            e.wait();
+            return test::code_of([] { this_fiber::yield(); });
+        });
+        this_fiber::yield();
+        e.set();
+        t.cancel();
+        BOOST_TEST(t.join() == aborted_code());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_limit_ends_the_wait)
+{
+    test::under_every_policy([] {
+        event e;
+        auto t = spawn([&e] { return e.wait_for(2ms); });
+        auto u = spawn([&e] { return e.wait_until(std::chrono::system_clock::now() + 2ms); });
+        auto v = spawn([&e]() -> asio::awaitable<bool> {
+            auto [ec] = co_await e.async_wait_for(2ms, asio::as_tuple(asio::use_awaitable));
+            co_return ec == asio::error::timed_out;
+        });
+        BOOST_TEST(!t.join());
+        BOOST_TEST(!u.join());
+        BOOST_TEST(v.join());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(in_a_bare_handler_only_a_set_event_goes_through)
+{
+    event_loop loop;
+    run_until_complete(loop, [&loop] {
+        event e, checked;
+        boost::system::error_code refused, free;
+        bool late = true;
+        loop.call_soon([&] {
+            refused = test::code_of([&e] { e.wait(); });
+            late = e.wait_for(0s);
+            e.set();
+            free = test::code_of([&e] { e.wait(); });
+            checked.set();
+        });
+        checked.wait();
+        BOOST_TEST(refused == make_error_code(error::not_in_fiber));
+        BOOST_TEST(!late);
+        BOOST_TEST(!free);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(an_event_outlives_runs_and_works_without_any)
+{
+    event e;
+    std::future<void> f = e.async_wait(asio::use_future);
+    run([&e] {
+        auto t = spawn([&e] { e.wait(); });
+        this_fiber::yield();
+        t.cancel();
+        test::code_of([&t] { t.join(); });
+    });
+    std::thread other([&e] { e.set(); });
+    e.wait();
+    f.get();
+    other.join();
+    run([&e] { e.wait(); });
+}
+
+BOOST_AUTO_TEST_CASE(a_flag_in_turns_loses_no_wake_up)
+{
+    // Two who wake one another in turn, over loops and threads, with limits that sometimes meet
+    // the set.
+    test::for_seeds(10, [](test::engine& engine) {
+        char const* const policy = test::every_policy[test::draw(engine, 0, 6)];
+        bool const threaded = test::draw(engine, 0, 1);
+        run(
+            [&] {
+                event ping, pong;
+                constexpr int turns = 500;
+                auto wait = [](event& e) {
+                    while (!e.wait_for(50us))
+                    {
+                    }
+                    e.clear();
+                };
+                auto answer = [&] {
+                    for (int i = 0; i != turns; ++i)
+                    {
+                        wait(ping);
+                        pong.set();
+                    }
+                };
+                auto t = threaded ? task<>() : spawn(answer);
+                std::thread thread(threaded ? std::thread(answer) : std::thread());
+                for (int i = 0; i != turns; ++i)
+                {
+                    ping.set();
+                    wait(pong);
+                }
+                if (threaded)
+                    thread.join();
+                else
+                    t.join();
+                BOOST_TEST(!ping.is_set());
+            },
+            {.policy = make_policy(policy)});
+    });
+}
