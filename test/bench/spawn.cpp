@@ -8,6 +8,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/context/detail/fcontext.hpp>
@@ -131,7 +132,8 @@ void boost_fiber_batch(benchmark::State& state)
 }
 BENCHMARK(boost_fiber_batch)->Name("spawn_batch/boost_fiber");
 
-// -- asio::spawn
+// -- asio::spawn: it starts, and ends, inside of what started it; the post in between lets go
+// of the processor's stack, which else overflows
 
 using yield_context = asio::basic_yield_context<bench::asio_executor>;
 
@@ -142,10 +144,15 @@ void asio_spawn(benchmark::State& state)
     asio::spawn(
         io.get_executor(), std::allocator_arg, stacks,
         [&](yield_context yield) {
-            for (auto _ : state)
-                asio::spawn(
-                    io.get_executor(), std::allocator_arg, stacks,
-                    [](yield_context) { body(); }, yield);
+            constexpr int depth = 20;
+            while (state.KeepRunningBatch(depth))
+            {
+                for (int i = 0; i != depth; ++i)
+                    asio::spawn(
+                        io.get_executor(), std::allocator_arg, stacks,
+                        [](yield_context) { body(); }, yield);
+                asio::post(yield);
+            }
         },
         asio::detached);
     io.run();
