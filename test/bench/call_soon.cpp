@@ -72,16 +72,16 @@ BENCHMARK(limit)->Name("strand_post/limit");
 
 // -- polyloop
 
-void polyloop(benchmark::State& state)
+void ours(benchmark::State& state)
 {
     polyloop::event_loop loop;
     poster p{state, [&](auto f) { loop.call_soon(f); }};
     loop.call_soon([&] { p(); });
     loop.io_context().run();
 }
-BENCHMARK(polyloop)->Name("call_soon/polyloop");
+BENCHMARK(ours)->Name("call_soon/polyloop");
 
-void polyloop_strand(benchmark::State& state)
+void ours_strand(benchmark::State& state)
 {
     polyloop::event_loop loop;
     polyloop::strand const s(loop);
@@ -89,7 +89,7 @@ void polyloop_strand(benchmark::State& state)
     p.post([&] { p(); });
     loop.io_context().run();
 }
-BENCHMARK(polyloop_strand)->Name("strand_post/polyloop");
+BENCHMARK(ours_strand)->Name("strand_post/polyloop");
 
 // -- Asio
 

@@ -1,6 +1,6 @@
-// A deadline is set and cancelled while so many others are live: each in turn is taken back and
-// set anew, half a minute ahead, as a server does with those of its idle connections. One
-// operation is both.
+// A deadline is set and cancelled while so many are live, itself included: what a wait does that
+// ends in time. One operation is both. The deadlines lie, in no order, half a minute to a
+// minute ahead.
 
 #include "bench.hpp"
 
@@ -22,28 +22,32 @@ using bench::batch;
 using std::chrono::milliseconds;
 namespace asio = boost::asio;
 
-// A second apart from each other: a set of deadlines that are all equal would be a gift to some.
 milliseconds delay(std::size_t i)
 {
-    return milliseconds(30'000 + i % 1021);
+    return milliseconds(30'000 + i * 7919 % 30'011);
 }
 
-/// Calls `renew(i)` over all timers in turn, and `between()` once for each batch.
-template <class Renew, class Between>
-void measure(benchmark::State& state, Renew renew, Between between)
+/// Calls `set(timer, n)` and `cancel(timer)` for one timer, with one `n` after the other, and
+/// `between()` after each batch. Sets all the others before.
+template <class Set, class Cancel, class Between>
+void measure(benchmark::State& state, Set set, Cancel cancel, Between between)
 {
-    std::size_t const live = static_cast<std::size_t>(state.range(0));
-    std::size_t i = 0;
+    std::size_t const others = static_cast<std::size_t>(state.range(0)) - 1;
+    for (std::size_t i = 0; i != others; ++i)
+        set(i, i);
+    std::size_t n = 0;
     while (state.KeepRunningBatch(batch))
     {
-        for (int n = 0; n != batch; ++n)
+        for (int i = 0; i != batch; ++i)
         {
-            renew(i);
-            if (++i == live)
-                i = 0;
+            set(others, n++);
+            cancel(others);
         }
         between();
     }
+    for (std::size_t i = 0; i != others; ++i)
+        cancel(i);
+    between();
 }
 
 void counts(benchmark::internal::Benchmark* b)
@@ -84,71 +88,50 @@ void limit(benchmark::State& state)
     wheel w;
     std::vector<wheel::node> nodes(static_cast<std::size_t>(state.range(0)));
     std::uint64_t now = 1'000'000'000;
-    auto set = [&](std::size_t i) {
-        nodes[i].when = now + static_cast<std::uint64_t>(delay(i).count()) * 1'000'000;
-        w.insert(nodes[i]);
-    };
-    for (std::size_t i = 0; i != nodes.size(); ++i)
-        set(i);
     measure(
         state,
-        [&](std::size_t i) {
-            w.erase(nodes[i]);
-            set(i);
+        [&](std::size_t i, std::size_t n) {
+            nodes[i].when = now + static_cast<std::uint64_t>(delay(n).count()) * 1'000'000;
+            w.insert(nodes[i]);
         },
-        [&] { benchmark::DoNotOptimize(++now); });
+        [&](std::size_t i) { w.erase(nodes[i]); }, [&] { benchmark::DoNotOptimize(++now); });
 }
 BENCHMARK(limit)->Name("deadline/limit")->Apply(counts);
 
 // -- polyloop: what every wait with a deadline does
 
-void polyloop(benchmark::State& state)
+void ours(benchmark::State& state)
 {
     bench::on_polyloop([&] {
         auto& core = polyloop::get_running_loop().core();
         std::vector<polyloop::detail::timer_node> nodes(static_cast<std::size_t>(state.range(0)));
-        auto set = [&](std::size_t i) {
-            nodes[i].when = core.time() + delay(i);
-            core.insert_timer(nodes[i]);
-        };
-        for (std::size_t i = 0; i != nodes.size(); ++i)
-        {
-            nodes[i].expire = [](polyloop::detail::timer_node*) {};
-            set(i);
-        }
+        for (auto& n : nodes)
+            n.expire = [](polyloop::detail::timer_node*) {};
         measure(
             state,
-            [&](std::size_t i) {
-                core.erase_timer(nodes[i]);
-                set(i);
+            [&](std::size_t i, std::size_t n) {
+                nodes[i].when = core.time() + delay(n);
+                core.insert_timer(nodes[i]);
             },
-            [] {});
-        for (auto& n : nodes)
-            core.erase_timer(n);
+            [&](std::size_t i) { core.erase_timer(nodes[i]); }, [] {});
     });
 }
-BENCHMARK(polyloop)->Name("deadline/polyloop")->Apply(counts);
+BENCHMARK(ours)->Name("deadline/polyloop")->Apply(counts);
 
-void polyloop_call_later(benchmark::State& state)
+void ours_call_later(benchmark::State& state)
 {
     bench::on_polyloop([&] {
         auto& loop = polyloop::get_running_loop();
         std::vector<polyloop::callback_handle> handles(static_cast<std::size_t>(state.range(0)));
-        auto set = [&](std::size_t i) { handles[i] = loop.call_later(delay(i), [] {}); };
-        for (std::size_t i = 0; i != handles.size(); ++i)
-            set(i);
         measure(
             state,
-            [&](std::size_t i) {
-                handles[i].cancel();
-                set(i);
+            [&](std::size_t i, std::size_t n) {
+                handles[i] = loop.call_later(delay(n), [] {});
             },
-            [] {});
-        for (auto& h : handles)
-            h.cancel();
+            [&](std::size_t i) { handles[i].cancel(); }, [] {});
     });
 }
-BENCHMARK(polyloop_call_later)->Name("deadline/polyloop_call_later")->Apply(counts);
+BENCHMARK(ours_call_later)->Name("deadline/polyloop_call_later")->Apply(counts);
 
 // -- Asio: the handlers of the cancelled waits run once for each batch
 
@@ -160,16 +143,15 @@ void asio_timer(benchmark::State& state)
                                              bench::asio_executor>;
     std::vector<timer> timers;
     timers.reserve(static_cast<std::size_t>(state.range(0)));
-    auto set = [&](std::size_t i) {
-        timers[i].expires_after(delay(i)); // cancels the wait before
-        timers[i].async_wait([](boost::system::error_code) {});
-    };
     for (std::int64_t i = 0; i != state.range(0); ++i)
-    {
         timers.emplace_back(io.get_executor());
-        set(static_cast<std::size_t>(i));
-    }
-    measure(state, set, [&] { io.poll(); });
+    measure(
+        state,
+        [&](std::size_t i, std::size_t n) {
+            timers[i].expires_after(delay(n));
+            timers[i].async_wait([](boost::system::error_code) {});
+        },
+        [&](std::size_t i) { timers[i].cancel(); }, [&] { io.poll(); });
 }
 BENCHMARK(asio_timer)->Name("deadline/asio_steady_timer")->Apply(counts);
 
@@ -180,22 +162,15 @@ void libuv(benchmark::State& state)
     uv_loop_t loop;
     uv_loop_init(&loop);
     std::vector<uv_timer_t> timers(static_cast<std::size_t>(state.range(0)));
-    auto set = [&](std::size_t i) {
-        uv_timer_start(
-            &timers[i], [](uv_timer_t*) {}, static_cast<std::uint64_t>(delay(i).count()), 0);
-    };
-    for (std::size_t i = 0; i != timers.size(); ++i)
-    {
-        uv_timer_init(&loop, &timers[i]);
-        set(i);
-    }
+    for (uv_timer_t& t : timers)
+        uv_timer_init(&loop, &t);
     measure(
         state,
-        [&](std::size_t i) {
-            uv_timer_stop(&timers[i]);
-            set(i);
+        [&](std::size_t i, std::size_t n) {
+            uv_timer_start(
+                &timers[i], [](uv_timer_t*) {}, static_cast<std::uint64_t>(delay(n).count()), 0);
         },
-        [&] { uv_update_time(&loop); });
+        [&](std::size_t i) { uv_timer_stop(&timers[i]); }, [&] { uv_update_time(&loop); });
     for (uv_timer_t& t : timers)
         uv_close(reinterpret_cast<uv_handle_t*>(&t), nullptr);
     uv_run(&loop, UV_RUN_DEFAULT);

@@ -26,7 +26,7 @@ void limit(benchmark::State& state)
 }
 BENCHMARK(limit)->Name("get_running_loop/limit");
 
-void polyloop(benchmark::State& state)
+void ours(benchmark::State& state)
 {
     bench::on_polyloop([&] {
         while (state.KeepRunningBatch(batch))
@@ -34,6 +34,6 @@ void polyloop(benchmark::State& state)
                 benchmark::DoNotOptimize(&polyloop::get_running_loop());
     });
 }
-BENCHMARK(polyloop)->Name("get_running_loop/polyloop");
+BENCHMARK(ours)->Name("get_running_loop/polyloop");
 
 } // namespace

@@ -84,16 +84,16 @@ BENCHMARK(limit_fcontext)->Name("spawn_join/limit_fcontext");
 
 // -- polyloop
 
-void polyloop(benchmark::State& state)
+void ours(benchmark::State& state)
 {
     bench::on_polyloop([&] {
         for (auto _ : state)
             polyloop::spawn(body).join();
     });
 }
-BENCHMARK(polyloop)->Name("spawn_join/polyloop");
+BENCHMARK(ours)->Name("spawn_join/polyloop");
 
-void polyloop_batch(benchmark::State& state)
+void ours_batch(benchmark::State& state)
 {
     bench::on_polyloop([&] {
         std::array<polyloop::task<>, batch> all;
@@ -106,7 +106,7 @@ void polyloop_batch(benchmark::State& state)
         }
     });
 }
-BENCHMARK(polyloop_batch)->Name("spawn_batch/polyloop");
+BENCHMARK(ours_batch)->Name("spawn_batch/polyloop");
 
 // -- Boost.Fiber
 

@@ -42,7 +42,7 @@ void limit(benchmark::State& state)
 }
 BENCHMARK(limit)->Name("yield/limit");
 
-void polyloop(benchmark::State& state)
+void ours(benchmark::State& state)
 {
     bench::on_polyloop([&] {
         bool stop = false;
@@ -58,7 +58,7 @@ void polyloop(benchmark::State& state)
         other.join();
     });
 }
-BENCHMARK(polyloop)->Name("yield/polyloop");
+BENCHMARK(ours)->Name("yield/polyloop");
 
 void boost_fiber(benchmark::State& state)
 {
