@@ -132,29 +132,46 @@ void boost_fiber_batch(benchmark::State& state)
 }
 BENCHMARK(boost_fiber_batch)->Name("spawn_batch/boost_fiber");
 
-// -- asio::spawn: it starts, and ends, inside of what started it; the post in between lets go
-// of the processor's stack, which else overflows
+// -- asio::spawn: starts, and ends, inside of what started it; the post now and then lets go of
+// the processor's stack, which would overflow
 
 using yield_context = asio::basic_yield_context<bench::asio_executor>;
+
+/// Starts the next when the last has ended.
+template <class Start>
+struct chain
+{
+    bench::asio_loop& io;
+    benchmark::State& state;
+    Start start;
+    int left = 0;
+
+    void next()
+    {
+        constexpr int depth = 20;
+        if (left == 0)
+        {
+            if (!state.KeepRunningBatch(depth))
+                return;
+            left = depth;
+            asio::post(io, [this] { next(); });
+            return;
+        }
+        --left;
+        start([this](std::exception_ptr) { next(); });
+    }
+};
 
 void asio_spawn(benchmark::State& state)
 {
     bench::asio_loop io;
     auto stacks = bench::make_stack_pool();
-    asio::spawn(
-        io.get_executor(), std::allocator_arg, stacks,
-        [&](yield_context yield) {
-            constexpr int depth = 20;
-            while (state.KeepRunningBatch(depth))
-            {
-                for (int i = 0; i != depth; ++i)
-                    asio::spawn(
-                        io.get_executor(), std::allocator_arg, stacks,
-                        [](yield_context) { body(); }, yield);
-                asio::post(yield);
-            }
-        },
-        asio::detached);
+    chain c{io, state, [&](auto done) {
+                asio::spawn(
+                    io.get_executor(), std::allocator_arg, stacks,
+                    [](yield_context) { body(); }, std::move(done));
+            }};
+    c.next();
     io.run();
 }
 BENCHMARK(asio_spawn)->Name("spawn_join/asio_spawn");

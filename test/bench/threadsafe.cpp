@@ -8,12 +8,13 @@
 
 #include <polyloop/loop/event_loop.hpp>
 
-#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <uv.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <thread>
@@ -140,7 +141,10 @@ void asio_post(benchmark::State& state)
 {
     load l(state);
     bench::asio_loop io;
-    auto const work = asio::make_work_guard(io);
+    // A loop that looks for events too, as those do that are worth having: without a timer or
+    // a socket an io_context makes no system call.
+    asio::steady_timer timer(io, std::chrono::hours(1));
+    timer.async_wait([](boost::system::error_code) {});
     l.run(
         [&] {
             asio::post(io, [&] {
