@@ -7,7 +7,8 @@
 #include <cstdlib>
 #include <thread>
 
-namespace bench {
+namespace bench
+{
 
 int measured_core()
 {

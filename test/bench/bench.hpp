@@ -15,12 +15,13 @@
 #include <cstddef>
 #include <utility>
 
-namespace bench {
+namespace bench
+{
 
 namespace asio = boost::asio;
 
-/// So many operations between two looks at the benchmark's own counter, which would else be
-/// a part of what the cheapest of them seem to cost.
+/// So many operations between two looks at the benchmark's own counter, which would else
+/// be a part of what the cheapest of them seem to cost.
 inline constexpr int batch = 100;
 
 int measured_core();
@@ -30,7 +31,8 @@ void pin_to_core(int core);
 /// The stack of every fiber here is as large as polyloop's own.
 inline constexpr std::size_t stack_size = polyloop::stack_options().size;
 
-/// As the documentation of Boost.Context, Boost.Fiber and asio::spawn advises who makes many.
+/// As the documentation of Boost.Context, Boost.Fiber and asio::spawn advises who makes
+/// many.
 using stack_pool = boost::context::pooled_fixedsize_stack;
 inline stack_pool make_stack_pool()
 {
@@ -48,7 +50,8 @@ void on_polyloop(F&& f)
 /// One thread runs it, and it is told so.
 struct asio_loop : asio::io_context
 {
-    asio_loop() : asio::io_context(1)
+    asio_loop()
+        : asio::io_context(1)
     {
     }
 };

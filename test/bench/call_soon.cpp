@@ -1,5 +1,5 @@
-// A callback queues a hundred more and is then called again: one operation is one callback,
-// queued and run. The same through a strand.
+// A callback queues a hundred more and is then called again: one operation is one
+// callback, queued and run. The same through a strand.
 
 #include "bench.hpp"
 
@@ -12,7 +12,8 @@
 
 #include <array>
 
-namespace {
+namespace
+{
 
 using bench::batch;
 namespace asio = boost::asio;
@@ -42,7 +43,8 @@ struct poster
 
 // -- the limit: a node and a queue, and the call through it
 
-struct node : boost::intrusive::slist_base_hook<boost::intrusive::link_mode<boost::intrusive::normal_link>>
+struct node : boost::intrusive::slist_base_hook<
+                  boost::intrusive::link_mode<boost::intrusive::normal_link>>
 {
     void (*run)() = nullptr;
 };

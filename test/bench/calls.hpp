@@ -4,7 +4,8 @@
 #ifndef POLYLOOP_TEST_BENCH_CALLS_HPP
 #define POLYLOOP_TEST_BENCH_CALLS_HPP
 
-namespace bench {
+namespace bench
+{
 
 struct call_counts
 {

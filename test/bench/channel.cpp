@@ -1,6 +1,6 @@
-// An item goes from one fiber to another and back, through two channels. One operation is one
-// round trip: two items, two waits. Then the same with a deadline on every wait, where one
-// operation is one wait.
+// An item goes from one fiber to another and back, through two channels. One operation is
+// one round trip: two items, two waits. Then the same with a deadline on every wait,
+// where one operation is one wait.
 
 #include "bench.hpp"
 
@@ -25,7 +25,8 @@
 #include <chrono>
 #include <memory>
 
-namespace {
+namespace
+{
 
 namespace asio = boost::asio;
 namespace fc = boost::context::detail;
@@ -56,18 +57,20 @@ BENCHMARK(limit)->Name("event_round_trip/limit");
 
 /// `send(channel, item)`, `receive(channel)`; `fork(f)` gives what is to be joined.
 template <class Channel, class Fork, class Send, class Receive>
-void round_trips(benchmark::State& state, Channel& there, Channel& back, int per_iteration,
-                 Fork fork, Send send, Receive receive)
+void round_trips(benchmark::State& state, Channel& there, Channel& back,
+    int per_iteration, Fork fork, Send send, Receive receive)
 {
-    auto other = fork([&] {
-        for (;;)
+    auto other = fork(
+        [&]
         {
-            int const item = receive(there);
-            if (item == last)
-                return;
-            send(back, item + 1);
-        }
-    });
+            for (;;)
+            {
+                int const item = receive(there);
+                if (item == last)
+                    return;
+                send(back, item + 1);
+            }
+        });
     int item = 0;
     while (state.KeepRunningBatch(per_iteration))
     {
@@ -84,12 +87,15 @@ void round_trips(benchmark::State& state, Channel& there, Channel& back, int per
 template <class Receive>
 void on_polyloop(benchmark::State& state, int per_iteration, Receive receive)
 {
-    bench::on_polyloop([&] {
-        polyloop::channel<int> there(1), back(1);
-        round_trips(
-            state, there, back, per_iteration, [](auto f) { return polyloop::spawn(f); },
-            [](auto& c, int i) { c.send(i); }, receive);
-    });
+    bench::on_polyloop(
+        [&]
+        {
+            polyloop::channel<int> there(1), back(1);
+            round_trips(
+                state, there, back, per_iteration,
+                [](auto f) { return polyloop::spawn(f); },
+                [](auto& c, int i) { c.send(i); }, receive);
+        });
 }
 
 void ours(benchmark::State& state)
@@ -113,9 +119,8 @@ BENCHMARK(ours_deadline)->Name("wait_with_deadline/polyloop");
 #if __has_include(<polyloop/task/timeout.hpp>)
 void ours_timeout(benchmark::State& state)
 {
-    on_polyloop(state, 2, [](auto& c) {
-        return polyloop::timeout(30s, [&] { return c.receive(); });
-    });
+    on_polyloop(state, 2,
+        [](auto& c) { return polyloop::timeout(30s, [&] { return c.receive(); }); });
 }
 BENCHMARK(ours_timeout)->Name("wait_with_deadline/polyloop_timeout");
 #endif
@@ -123,12 +128,12 @@ BENCHMARK(ours_timeout)->Name("wait_with_deadline/polyloop_timeout");
 
 // -- Boost.Fiber
 
-auto const fork_fiber = [](auto f) {
-    return boost::fibers::fiber(std::allocator_arg, bench::make_stack_pool(), f);
-};
+auto const fork_fiber = [](auto f)
+{ return boost::fibers::fiber(std::allocator_arg, bench::make_stack_pool(), f); };
 auto const push = [](auto& c, int i) { c.push(i); };
 auto const pop = [](auto& c) { return c.value_pop(); };
-auto const pop_wait = [](auto& c) {
+auto const pop_wait = [](auto& c)
+{
     int i = last;
     c.pop_wait_for(i, 30s);
     return i;
@@ -166,8 +171,8 @@ BENCHMARK(boost_fiber_deadline)->Name("wait_with_deadline/boost_fiber");
 
 using coroutine = asio::awaitable<void, bench::asio_executor>;
 constexpr asio::use_awaitable_t<bench::asio_executor> await;
-using asio_channel =
-    asio::experimental::channel<bench::asio_executor, void(boost::system::error_code, int)>;
+using asio_channel = asio::experimental::channel<bench::asio_executor,
+    void(boost::system::error_code, int)>;
 
 coroutine answer(asio_channel& there, asio_channel& back)
 {

@@ -6,7 +6,8 @@
 
 #include <boost/config.hpp>
 
-namespace {
+namespace
+{
 
 using bench::batch;
 
@@ -28,11 +29,13 @@ BENCHMARK(limit)->Name("get_running_loop/limit");
 
 void ours(benchmark::State& state)
 {
-    bench::on_polyloop([&] {
-        while (state.KeepRunningBatch(batch))
-            for (int i = 0; i != batch; ++i)
-                benchmark::DoNotOptimize(&polyloop::get_running_loop());
-    });
+    bench::on_polyloop(
+        [&]
+        {
+            while (state.KeepRunningBatch(batch))
+                for (int i = 0; i != batch; ++i)
+                    benchmark::DoNotOptimize(&polyloop::get_running_loop());
+        });
 }
 BENCHMARK(ours)->Name("get_running_loop/polyloop");
 

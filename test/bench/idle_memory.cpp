@@ -23,7 +23,8 @@
 #include <string_view>
 #include <vector>
 
-namespace {
+namespace
+{
 
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
@@ -35,7 +36,8 @@ long resident()
     return pages * ::sysconf(_SC_PAGESIZE);
 }
 
-/// Called by the last fiber that went to sleep. Nothing is taken down: that costs a while.
+/// Called by the last fiber that went to sleep. Nothing is taken down: that costs a
+/// while.
 [[noreturn]] void report(long before, long count)
 {
     std::printf("%ld\n", (resident() - before) / count);
@@ -45,19 +47,23 @@ long resident()
 
 void polyloop_fibers(long count)
 {
-    bench::on_polyloop([&] {
-        std::vector<polyloop::task<>> all(static_cast<std::size_t>(count));
-        long asleep = 0;
-        polyloop::this_fiber::yield();
-        long const before = resident();
-        for (auto& t : all)
-            t = polyloop::spawn([&] {
-                if (++asleep == count)
-                    report(before, count);
-                polyloop::this_fiber::sleep_for(1h);
-            });
-        all.front().join();
-    });
+    bench::on_polyloop(
+        [&]
+        {
+            std::vector<polyloop::task<>> all(static_cast<std::size_t>(count));
+            long asleep = 0;
+            polyloop::this_fiber::yield();
+            long const before = resident();
+            for (auto& t : all)
+                t = polyloop::spawn(
+                    [&]
+                    {
+                        if (++asleep == count)
+                            report(before, count);
+                        polyloop::this_fiber::sleep_for(1h);
+                    });
+            all.front().join();
+        });
 }
 
 void asio_spawn(long count)
@@ -69,7 +75,8 @@ void asio_spawn(long count)
     for (long i = 0; i != count; ++i)
         asio::spawn(
             io.get_executor(), std::allocator_arg, stacks,
-            [&](asio::basic_yield_context<bench::asio_executor> yield) {
+            [&](asio::basic_yield_context<bench::asio_executor> yield)
+            {
                 if (++asleep == count)
                     report(before, count);
                 asio::steady_timer(io, 1h).async_wait(yield);
@@ -85,19 +92,20 @@ void boost_fiber(long count)
     long asleep = 0;
     long const before = resident();
     for (auto& f : all)
-        f = boost::fibers::fiber(std::allocator_arg, stacks, [&] {
-            if (++asleep == count)
-                report(before, count);
-            boost::this_fiber::sleep_for(1h);
-        });
+        f = boost::fibers::fiber(std::allocator_arg, stacks,
+            [&]
+            {
+                if (++asleep == count)
+                    report(before, count);
+                boost::this_fiber::sleep_for(1h);
+            });
     all.front().join();
 }
 
 void measure(benchmark::State& state, char const* system)
 {
     std::string const command = "exec /proc/" + std::to_string(::getpid()) +
-                                "/exe --idle-memory " + system + ' ' +
-                                std::to_string(state.range(0)) + " 2>&1";
+        "/exe --idle-memory " + system + ' ' + std::to_string(state.range(0)) + " 2>&1";
     for (auto _ : state)
     {
         std::FILE* const child = ::popen(command.c_str(), "r");
@@ -114,11 +122,26 @@ void measure(benchmark::State& state, char const* system)
     }
 }
 
-BENCHMARK_CAPTURE(measure, limit, "page")->Name("idle_fiber/limit")->Arg(100'000)->Iterations(1);
-BENCHMARK_CAPTURE(measure, polyloop, "polyloop")->Name("idle_fiber/polyloop")->Arg(100'000)->Iterations(1);
-BENCHMARK_CAPTURE(measure, polyloop_million, "polyloop")->Name("idle_fiber/polyloop")->Arg(1'000'000)->Iterations(1);
-BENCHMARK_CAPTURE(measure, asio_spawn, "asio_spawn")->Name("idle_fiber/asio_spawn")->Arg(100'000)->Iterations(1);
-BENCHMARK_CAPTURE(measure, boost_fiber, "boost_fiber")->Name("idle_fiber/boost_fiber")->Arg(100'000)->Iterations(1);
+BENCHMARK_CAPTURE(measure, limit, "page")
+    ->Name("idle_fiber/limit")
+    ->Arg(100'000)
+    ->Iterations(1);
+BENCHMARK_CAPTURE(measure, polyloop, "polyloop")
+    ->Name("idle_fiber/polyloop")
+    ->Arg(100'000)
+    ->Iterations(1);
+BENCHMARK_CAPTURE(measure, polyloop_million, "polyloop")
+    ->Name("idle_fiber/polyloop")
+    ->Arg(1'000'000)
+    ->Iterations(1);
+BENCHMARK_CAPTURE(measure, asio_spawn, "asio_spawn")
+    ->Name("idle_fiber/asio_spawn")
+    ->Arg(100'000)
+    ->Iterations(1);
+BENCHMARK_CAPTURE(measure, boost_fiber, "boost_fiber")
+    ->Name("idle_fiber/boost_fiber")
+    ->Arg(100'000)
+    ->Iterations(1);
 
 } // namespace
 

@@ -11,7 +11,8 @@
 
 int main(int argc, char** argv)
 {
-    // The measuring thread has the last core; a second thread, where there is one, has the first.
+    // The measuring thread has the last core; a second thread, where there is one, has
+    // the first.
     bench::pin_to_core(bench::measured_core());
     if (argc == 4 && std::string_view(argv[1]) == "--idle-memory")
         return bench::idle_memory_main(argv[2], std::atol(argv[3]));

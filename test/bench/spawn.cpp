@@ -1,5 +1,5 @@
-// A fiber is made, runs, ends and is joined: one at a time, and a hundred before the first of
-// them is joined. One operation is one fiber.
+// A fiber is made, runs, ends and is joined: one at a time, and a hundred before the
+// first of them is joined. One operation is one fiber.
 
 #include "bench.hpp"
 
@@ -20,7 +20,8 @@
 #include <memory>
 #include <utility>
 
-namespace {
+namespace
+{
 
 using bench::batch;
 namespace asio = boost::asio;
@@ -32,14 +33,17 @@ void body()
     benchmark::DoNotOptimize(++ran);
 }
 
-// -- the limit: boost::context::fiber, the barest thing with a stack of its own that it gives back
+// -- the limit: boost::context::fiber, the barest thing with a stack of its own that it
+// gives back
 
 boost::context::fiber make_bare(bench::stack_pool& stacks)
 {
-    return {std::allocator_arg, stacks, [](boost::context::fiber&& back) {
-                body();
-                return std::move(back);
-            }};
+    return {std::allocator_arg, stacks,
+        [](boost::context::fiber&& back)
+        {
+            body();
+            return std::move(back);
+        }};
 }
 
 void limit(benchmark::State& state)
@@ -72,11 +76,12 @@ void limit_fcontext(benchmark::State& state)
     {
         auto stack = stacks.allocate();
         fc::jump_fcontext(fc::make_fcontext(stack.sp, stack.size,
-                                            [](fc::transfer_t t) {
-                                                body();
-                                                fc::jump_fcontext(t.fctx, nullptr);
-                                            }),
-                          nullptr);
+                              [](fc::transfer_t t)
+                              {
+                                  body();
+                                  fc::jump_fcontext(t.fctx, nullptr);
+                              }),
+            nullptr);
         stacks.deallocate(stack);
     }
 }
@@ -86,25 +91,29 @@ BENCHMARK(limit_fcontext)->Name("spawn_join/limit_fcontext");
 
 void ours(benchmark::State& state)
 {
-    bench::on_polyloop([&] {
-        for (auto _ : state)
-            polyloop::spawn(body).join();
-    });
+    bench::on_polyloop(
+        [&]
+        {
+            for (auto _ : state)
+                polyloop::spawn(body).join();
+        });
 }
 BENCHMARK(ours)->Name("spawn_join/polyloop");
 
 void ours_batch(benchmark::State& state)
 {
-    bench::on_polyloop([&] {
-        std::array<polyloop::task<>, batch> all;
-        while (state.KeepRunningBatch(batch))
+    bench::on_polyloop(
+        [&]
         {
-            for (auto& t : all)
-                t = polyloop::spawn(body);
-            for (auto& t : all)
-                t.join();
-        }
-    });
+            std::array<polyloop::task<>, batch> all;
+            while (state.KeepRunningBatch(batch))
+            {
+                for (auto& t : all)
+                    t = polyloop::spawn(body);
+                for (auto& t : all)
+                    t.join();
+            }
+        });
 }
 BENCHMARK(ours_batch)->Name("spawn_batch/polyloop");
 
@@ -132,8 +141,8 @@ void boost_fiber_batch(benchmark::State& state)
 }
 BENCHMARK(boost_fiber_batch)->Name("spawn_batch/boost_fiber");
 
-// -- asio::spawn: starts, and ends, inside of what started it; the post now and then lets go of
-// the processor's stack, which would overflow
+// -- asio::spawn: starts, and ends, inside of what started it; the post now and then lets
+// go of the processor's stack, which would overflow
 
 using yield_context = asio::basic_yield_context<bench::asio_executor>;
 
@@ -166,11 +175,13 @@ void asio_spawn(benchmark::State& state)
 {
     bench::asio_loop io;
     auto stacks = bench::make_stack_pool();
-    chain c{io, state, [&](auto done) {
-                asio::spawn(
-                    io.get_executor(), std::allocator_arg, stacks,
-                    [](yield_context) { body(); }, std::move(done));
-            }};
+    chain c{io, state,
+        [&](auto done)
+        {
+            asio::spawn(
+                io.get_executor(), std::allocator_arg, stacks,
+                [](yield_context) { body(); }, std::move(done));
+        }};
     c.next();
     io.run();
 }
@@ -190,10 +201,12 @@ struct rounds
             return;
         left = batch;
         for (int i = 0; i != batch; ++i)
-            start([this](std::exception_ptr) {
-                if (--left == 0)
-                    next();
-            });
+            start(
+                [this](std::exception_ptr)
+                {
+                    if (--left == 0)
+                        next();
+                });
     }
 };
 
@@ -201,11 +214,13 @@ void asio_spawn_batch(benchmark::State& state)
 {
     bench::asio_loop io;
     auto stacks = bench::make_stack_pool();
-    rounds r{state, [&](auto done) {
-                 asio::spawn(
-                     io.get_executor(), std::allocator_arg, stacks,
-                     [](yield_context) { body(); }, std::move(done));
-             }};
+    rounds r{state,
+        [&](auto done)
+        {
+            asio::spawn(
+                io.get_executor(), std::allocator_arg, stacks,
+                [](yield_context) { body(); }, std::move(done));
+        }};
     r.next();
     io.run();
 }
@@ -231,7 +246,8 @@ coroutine one_at_a_time(benchmark::State& state, bench::asio_executor ex)
 void asio_coroutine(benchmark::State& state)
 {
     bench::asio_loop io;
-    asio::co_spawn(io.get_executor(), one_at_a_time(state, io.get_executor()), asio::detached);
+    asio::co_spawn(
+        io.get_executor(), one_at_a_time(state, io.get_executor()), asio::detached);
     io.run();
 }
 BENCHMARK(asio_coroutine)->Name("spawn_join/asio_coroutine");
@@ -239,9 +255,8 @@ BENCHMARK(asio_coroutine)->Name("spawn_join/asio_coroutine");
 void asio_coroutine_batch(benchmark::State& state)
 {
     bench::asio_loop io;
-    rounds r{state, [&](auto done) {
-                 asio::co_spawn(io.get_executor(), child(), std::move(done));
-             }};
+    rounds r{state,
+        [&](auto done) { asio::co_spawn(io.get_executor(), child(), std::move(done)); }};
     r.next();
     io.run();
 }

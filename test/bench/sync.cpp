@@ -1,5 +1,5 @@
-// Two fibers take turns, by a mutex, a condition, semaphores, events. One operation is one
-// round trip: a turn of each.
+// Two fibers take turns, by a mutex, a condition, semaphores, events. One operation is
+// one round trip: a turn of each.
 
 #include "bench.hpp"
 
@@ -21,7 +21,8 @@
 #include <memory>
 #include <mutex>
 
-namespace {
+namespace
+{
 
 // -- the systems
 
@@ -33,8 +34,9 @@ struct boost_fiber
     // It has none; this is the one of the textbooks.
     class semaphore
     {
-      public:
-        explicit semaphore(int count) : count_(count)
+    public:
+        explicit semaphore(int count)
+            : count_(count)
         {
         }
         void acquire()
@@ -51,7 +53,7 @@ struct boost_fiber
             condition_.notify_one();
         }
 
-      private:
+    private:
         mutex mutex_;
         condition condition_;
         int count_;
@@ -59,7 +61,7 @@ struct boost_fiber
 
     class event
     {
-      public:
+    public:
         void set()
         {
             std::unique_lock lock(mutex_);
@@ -78,7 +80,7 @@ struct boost_fiber
             condition_.wait(lock, [this] { return set_; });
         }
 
-      private:
+    private:
         mutex mutex_;
         condition condition_;
         bool set_ = false;
@@ -94,10 +96,7 @@ struct boost_fiber
     {
         return boost::fibers::fiber(std::allocator_arg, bench::make_stack_pool(), f);
     }
-    static void yield()
-    {
-        boost::this_fiber::yield();
-    }
+    static void yield() { boost::this_fiber::yield(); }
 };
 
 #ifdef POLYLOOP_BENCH_SYNC
@@ -118,133 +117,152 @@ struct ours
     {
         return polyloop::spawn(f);
     }
-    static void yield()
-    {
-        polyloop::this_fiber::yield();
-    }
+    static void yield() { polyloop::this_fiber::yield(); }
 };
 #endif
 
 // -- the scenarios
 
-// Each yields while it holds the mutex, so that the other has to wait for it, and then once
-// more, so that a mutex which is not handed over comes to the other as well.
+// Each yields while it holds the mutex, so that the other has to wait for it, and then
+// once more, so that a mutex which is not handed over comes to the other as well.
 template <class System>
 void mutex_round_trip(benchmark::State& state)
 {
-    System::run([&] {
-        typename System::mutex m;
-        bool stop = false;
-        long turns = 0;
-        auto turn = [&](bool mine) {
-            std::unique_lock lock(m);
-            if (mine == (turns % 2 != 0))
-                ++turns;
-            System::yield();
-            lock.unlock();
-            System::yield();
-        };
-        auto other = System::fork([&] {
-            while (!stop)
-                turn(false);
-        });
-        long rounds = 0;
-        for (auto _ : state)
+    System::run(
+        [&]
         {
-            turn(true);
-            ++rounds;
-        }
-        stop = true;
-        other.join();
-        if (turns + 2 < rounds) // each was to have its turn in every round
-            state.SkipWithError("the fibers did not take turns");
-    });
+            typename System::mutex m;
+            bool stop = false;
+            long turns = 0;
+            auto turn = [&](bool mine)
+            {
+                std::unique_lock lock(m);
+                if (mine == (turns % 2 != 0))
+                    ++turns;
+                System::yield();
+                lock.unlock();
+                System::yield();
+            };
+            auto other = System::fork(
+                [&]
+                {
+                    while (!stop)
+                        turn(false);
+                });
+            long rounds = 0;
+            for (auto _ : state)
+            {
+                turn(true);
+                ++rounds;
+            }
+            stop = true;
+            other.join();
+            if (turns + 2 < rounds) // each was to have its turn in every round
+                state.SkipWithError("the fibers did not take turns");
+        });
 }
 
 template <class System>
 void condition_round_trip(benchmark::State& state)
 {
-    System::run([&] {
-        typename System::mutex m;
-        typename System::condition c;
-        enum { mine, yours, over } turn = mine;
-        auto other = System::fork([&] {
-            std::unique_lock lock(m);
-            for (;;)
-            {
-                c.wait(lock, [&] { return turn != mine; });
-                if (turn == over)
-                    return;
-                turn = mine;
-                c.notify_one();
-            }
-        });
-        std::unique_lock lock(m);
-        for (auto _ : state)
+    System::run(
+        [&]
         {
-            turn = yours;
+            typename System::mutex m;
+            typename System::condition c;
+            enum
+            {
+                mine,
+                yours,
+                over
+            } turn = mine;
+            auto other = System::fork(
+                [&]
+                {
+                    std::unique_lock lock(m);
+                    for (;;)
+                    {
+                        c.wait(lock, [&] { return turn != mine; });
+                        if (turn == over)
+                            return;
+                        turn = mine;
+                        c.notify_one();
+                    }
+                });
+            std::unique_lock lock(m);
+            for (auto _ : state)
+            {
+                turn = yours;
+                c.notify_one();
+                c.wait(lock, [&] { return turn == mine; });
+            }
+            turn = over;
             c.notify_one();
-            c.wait(lock, [&] { return turn == mine; });
-        }
-        turn = over;
-        c.notify_one();
-        lock.unlock();
-        other.join();
-    });
+            lock.unlock();
+            other.join();
+        });
 }
 
 template <class System>
 void semaphore_round_trip(benchmark::State& state)
 {
-    System::run([&] {
-        typename System::semaphore there(0), back(0);
-        bool stop = false;
-        auto other = System::fork([&] {
-            for (;;)
-            {
-                there.acquire();
-                if (stop)
-                    return;
-                back.release();
-            }
-        });
-        for (auto _ : state)
+    System::run(
+        [&]
         {
+            typename System::semaphore there(0), back(0);
+            bool stop = false;
+            auto other = System::fork(
+                [&]
+                {
+                    for (;;)
+                    {
+                        there.acquire();
+                        if (stop)
+                            return;
+                        back.release();
+                    }
+                });
+            for (auto _ : state)
+            {
+                there.release();
+                back.acquire();
+            }
+            stop = true;
             there.release();
-            back.acquire();
-        }
-        stop = true;
-        there.release();
-        other.join();
-    });
+            other.join();
+        });
 }
 
 template <class System>
 void event_round_trip(benchmark::State& state)
 {
-    System::run([&] {
-        typename System::event there, back;
-        bool stop = false;
-        auto other = System::fork([&] {
-            for (;;)
-            {
-                there.wait();
-                there.clear();
-                if (stop)
-                    return;
-                back.set();
-            }
-        });
-        for (auto _ : state)
+    System::run(
+        [&]
         {
+            typename System::event there, back;
+            bool stop = false;
+            auto other = System::fork(
+                [&]
+                {
+                    for (;;)
+                    {
+                        there.wait();
+                        there.clear();
+                        if (stop)
+                            return;
+                        back.set();
+                    }
+                });
+            for (auto _ : state)
+            {
+                there.set();
+                back.wait();
+                back.clear();
+            }
+            stop = true;
             there.set();
-            back.wait();
-            back.clear();
-        }
-        stop = true;
-        there.set();
-        other.join();
-    });
+            other.join();
+        });
 }
 
 BENCHMARK(mutex_round_trip<boost_fiber>)->Name("mutex_round_trip/boost_fiber");

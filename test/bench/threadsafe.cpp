@@ -1,7 +1,7 @@
-// Another thread, on another core, queues callbacks as fast as it can, at most so many ahead of
-// the loop, which runs them. One operation is one callback, in the time that passes on the
-// clock. The counters: what the other thread calls the system for, and how often the loop
-// looks for events, which is once for each batch of callbacks.
+// Another thread, on another core, queues callbacks as fast as it can, at most so many
+// ahead of the loop, which runs them. One operation is one callback, in the time that
+// passes on the clock. The counters: what the other thread calls the system for, and how
+// often the loop looks for events, which is once for each batch of callbacks.
 
 #include "bench.hpp"
 #include "calls.hpp"
@@ -21,17 +21,19 @@
 #include <utility>
 #include <vector>
 
-namespace {
+namespace
+{
 
 namespace asio = boost::asio;
 
 class load
 {
-  public:
+public:
     static constexpr std::uint64_t ahead = 4096;
     static constexpr std::uint64_t round = 1024;
 
-    explicit load(benchmark::State& state) : state_(state)
+    explicit load(benchmark::State& state)
+        : state_(state)
     {
     }
 
@@ -50,26 +52,26 @@ class load
         return false;
     }
 
-    bool stopped() const
-    {
-        return stop_.load(std::memory_order_relaxed);
-    }
+    bool stopped() const { return stop_.load(std::memory_order_relaxed); }
 
     /// Runs `loop()` here and calls `post()` from the other thread until it is enough.
     template <class Post, class Loop>
     void run(Post post, Loop loop)
     {
         bench::call_counts producer;
-        std::thread other([&] {
-            bench::pin_to_core(bench::other_core());
-            for (std::uint64_t sent = 0; !stopped(); ++sent)
+        std::thread other(
+            [&]
             {
-                while (sent - done_.load(std::memory_order_acquire) >= ahead && !stopped())
-                    __builtin_ia32_pause();
-                post();
-            }
-            producer = bench::calls;
-        });
+                bench::pin_to_core(bench::other_core());
+                for (std::uint64_t sent = 0; !stopped(); ++sent)
+                {
+                    while (sent - done_.load(std::memory_order_acquire) >= ahead &&
+                        !stopped())
+                        __builtin_ia32_pause();
+                    post();
+                }
+                producer = bench::calls;
+            });
         bench::call_counts const before = bench::calls;
         loop();
         other.join();
@@ -83,14 +85,15 @@ class load
                 static_cast<double>(producer.wakes) / batches;
     }
 
-  private:
+private:
     benchmark::State& state_;
     std::uint64_t count_ = 0; // the loop's
     alignas(64) std::atomic<std::uint64_t> done_ = 0;
     alignas(64) std::atomic<bool> stop_ = false;
 };
 
-// -- the limit, if not a strict one: a list that is taken as a whole, and a loop that never waits
+// -- the limit, if not a strict one: a list that is taken as a whole, and a loop that
+// never waits
 
 struct node
 {
@@ -102,14 +105,16 @@ void limit(benchmark::State& state)
     load l(state);
     std::atomic<node*> head = nullptr;
     l.run(
-        [&] {
+        [&]
+        {
             auto* const n = new node{head.load(std::memory_order_relaxed)};
-            while (!head.compare_exchange_weak(n->next, n, std::memory_order_release,
-                                               std::memory_order_relaxed))
+            while (!head.compare_exchange_weak(
+                n->next, n, std::memory_order_release, std::memory_order_relaxed))
             {
             }
         },
-        [&] {
+        [&]
+        {
             while (!l.stopped())
                 for (node* n = head.exchange(nullptr, std::memory_order_acquire); n;)
                 {
@@ -127,11 +132,14 @@ void ours(benchmark::State& state)
     load l(state);
     polyloop::event_loop loop;
     l.run(
-        [&] {
-            loop.call_soon_threadsafe([&] {
-                if (l.ran())
-                    loop.stop();
-            });
+        [&]
+        {
+            loop.call_soon_threadsafe(
+                [&]
+                {
+                    if (l.ran())
+                        loop.stop();
+                });
         },
         [&] { loop.run_forever(); });
 }
@@ -141,23 +149,26 @@ void asio_post(benchmark::State& state)
 {
     load l(state);
     bench::asio_loop io;
-    // A loop that looks for events too, as those do that are worth having: without a timer or
-    // a socket an io_context makes no system call.
+    // A loop that looks for events too, as those do that are worth having: without a
+    // timer or a socket an io_context makes no system call.
     asio::steady_timer timer(io, std::chrono::hours(1));
     timer.async_wait([](boost::system::error_code) {});
     l.run(
-        [&] {
-            asio::post(io, [&] {
-                if (l.ran())
-                    io.stop();
-            });
+        [&]
+        {
+            asio::post(io,
+                [&]
+                {
+                    if (l.ran())
+                        io.stop();
+                });
         },
         [&] { io.run(); });
 }
 BENCHMARK(asio_post)->Name("threadsafe/asio_post")->UseRealTime();
 
-// As libuv's documentation has it: a queue of one's own, and uv_async_send, which may be told
-// several times for one call.
+// As libuv's documentation has it: a queue of one's own, and uv_async_send, which may be
+// told several times for one call.
 void libuv(benchmark::State& state)
 {
     struct shared
@@ -170,20 +181,23 @@ void libuv(benchmark::State& state)
     uv_loop_t loop;
     uv_async_t async;
     uv_loop_init(&loop);
-    uv_async_init(&loop, &async, [](uv_async_t* a) {
-        auto& it = *static_cast<shared*>(a->data);
+    uv_async_init(&loop, &async,
+        [](uv_async_t* a)
         {
-            std::lock_guard const lock(it.mutex);
-            it.queue.swap(it.taken);
-        }
-        for (std::size_t i = 0; i != it.taken.size(); ++i)
-            if (it.l.ran())
-                uv_stop(a->loop);
-        it.taken.clear();
-    });
+            auto& it = *static_cast<shared*>(a->data);
+            {
+                std::lock_guard const lock(it.mutex);
+                it.queue.swap(it.taken);
+            }
+            for (std::size_t i = 0; i != it.taken.size(); ++i)
+                if (it.l.ran())
+                    uv_stop(a->loop);
+            it.taken.clear();
+        });
     async.data = &s;
     s.l.run(
-        [&] {
+        [&]
+        {
             {
                 std::lock_guard const lock(s.mutex);
                 s.queue.push_back(0);

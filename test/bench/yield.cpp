@@ -1,5 +1,5 @@
-// A fiber lets another ready fiber go on: two of them yield to each other, and one operation
-// is one switch.
+// A fiber lets another ready fiber go on: two of them yield to each other, and one
+// operation is one switch.
 
 #include "bench.hpp"
 
@@ -18,7 +18,8 @@
 
 #include <memory>
 
-namespace {
+namespace
+{
 
 using bench::batch;
 namespace asio = boost::asio;
@@ -44,29 +45,35 @@ BENCHMARK(limit)->Name("yield/limit");
 
 void ours(benchmark::State& state)
 {
-    bench::on_polyloop([&] {
-        bool stop = false;
-        auto other = polyloop::spawn([&] {
-            while (!stop)
-                polyloop::this_fiber::yield();
+    bench::on_polyloop(
+        [&]
+        {
+            bool stop = false;
+            auto other = polyloop::spawn(
+                [&]
+                {
+                    while (!stop)
+                        polyloop::this_fiber::yield();
+                });
+            polyloop::this_fiber::yield(); // now it is at its own
+            while (state.KeepRunningBatch(batch))
+                for (int i = 0; i != batch / 2; ++i)
+                    polyloop::this_fiber::yield();
+            stop = true;
+            other.join();
         });
-        polyloop::this_fiber::yield(); // now it is at its own
-        while (state.KeepRunningBatch(batch))
-            for (int i = 0; i != batch / 2; ++i)
-                polyloop::this_fiber::yield();
-        stop = true;
-        other.join();
-    });
 }
 BENCHMARK(ours)->Name("yield/polyloop");
 
 void boost_fiber(benchmark::State& state)
 {
     bool stop = false;
-    boost::fibers::fiber other(std::allocator_arg, bench::make_stack_pool(), [&] {
-        while (!stop)
-            boost::this_fiber::yield();
-    });
+    boost::fibers::fiber other(std::allocator_arg, bench::make_stack_pool(),
+        [&]
+        {
+            while (!stop)
+                boost::this_fiber::yield();
+        });
     boost::this_fiber::yield();
     while (state.KeepRunningBatch(batch))
         for (int i = 0; i != batch / 2; ++i)
@@ -84,7 +91,8 @@ void asio_spawn(benchmark::State& state)
     using yield_context = asio::basic_yield_context<bench::asio_executor>;
     asio::spawn(
         io.get_executor(), std::allocator_arg, stacks,
-        [&](yield_context yield) {
+        [&](yield_context yield)
+        {
             while (state.KeepRunningBatch(batch))
                 for (int i = 0; i != batch / 2; ++i)
                     asio::post(yield);
@@ -93,7 +101,8 @@ void asio_spawn(benchmark::State& state)
         asio::detached);
     asio::spawn(
         io.get_executor(), std::allocator_arg, stacks,
-        [&](yield_context yield) {
+        [&](yield_context yield)
+        {
             while (!stop)
                 asio::post(yield);
         },

@@ -1,6 +1,6 @@
-// Asio as its documentation advises: one thread, and told so; executors not type-erased, as
-// polyloop's sockets; stacks of `spawn` from a pool; a steady_timer for each connection, set
-// anew before each read.
+// Asio as its documentation advises: one thread, and told so; executors not type-erased,
+// as polyloop's sockets; stacks of `spawn` from a pool; a steady_timer for each
+// connection, set anew before each read.
 
 #include "echo.hpp"
 
@@ -25,7 +25,8 @@
 #include <optional>
 #include <utility>
 
-namespace {
+namespace
+{
 
 namespace asio = boost::asio;
 using boost::system::error_code;
@@ -33,13 +34,15 @@ using boost::system::error_code;
 using executor = asio::io_context::executor_type;
 using tcp_socket = asio::basic_stream_socket<asio::ip::tcp, executor>;
 using clock = std::chrono::steady_clock;
-using steady_timer = asio::basic_waitable_timer<clock, asio::wait_traits<clock>, executor>;
+using steady_timer =
+    asio::basic_waitable_timer<clock, asio::wait_traits<clock>, executor>;
 
 template <bool Idle>
 class connection
 {
-  public:
-    connection(executor const& ex, int fd) : socket(ex, asio::ip::tcp::v4(), fd)
+public:
+    connection(executor const& ex, int fd)
+        : socket(ex, asio::ip::tcp::v4(), fd)
     {
         if constexpr (Idle)
             timer_.emplace(ex);
@@ -51,10 +54,12 @@ class connection
         if constexpr (Idle)
         {
             timer_->expires_after(echo::idle_limit);
-            timer_->async_wait([this](error_code ec) {
-                if (!ec)
-                    socket.cancel();
-            });
+            timer_->async_wait(
+                [this](error_code ec)
+                {
+                    if (!ec)
+                        socket.cancel();
+                });
         }
     }
     /// At its end: nobody will look at this connection when the timer's handler runs.
@@ -67,7 +72,7 @@ class connection
     tcp_socket socket;
     std::array<char, echo::buffer_size> data;
 
-  private:
+private:
     std::optional<steady_timer> timer_;
 };
 
@@ -82,22 +87,24 @@ struct session : connection<Idle>
     {
         this->expect();
         this->socket.async_read_some(asio::buffer(this->data),
-                                     [this](error_code ec, std::size_t n) {
-                                         if (ec)
-                                             delete this; // its timer's handler sees an error
-                                         else
-                                             write(n);
-                                     });
+            [this](error_code ec, std::size_t n)
+            {
+                if (ec)
+                    delete this; // its timer's handler sees an error
+                else
+                    write(n);
+            });
     }
     void write(std::size_t n)
     {
         asio::async_write(this->socket, asio::buffer(this->data, n),
-                          [this](error_code ec, std::size_t) {
-                              if (ec)
-                                  delete this;
-                              else
-                                  read();
-                          });
+            [this](error_code ec, std::size_t)
+            {
+                if (ec)
+                    delete this;
+                else
+                    read();
+            });
     }
 };
 
@@ -122,12 +129,14 @@ void serve_spawn(echo::sockets const& sockets)
     for (int const s : sockets)
         asio::spawn(
             io.get_executor(), std::allocator_arg, stacks,
-            [&io, s](yield_context yield) {
+            [&io, s](yield_context yield)
+            {
                 connection<Idle> c(io.get_executor(), s);
                 for (error_code ec;;)
                 {
                     c.expect();
-                    auto const n = c.socket.async_read_some(asio::buffer(c.data), yield[ec]);
+                    auto const n =
+                        c.socket.async_read_some(asio::buffer(c.data), yield[ec]);
                     if (ec)
                         break;
                     asio::async_write(c.socket, asio::buffer(c.data, n), yield[ec]);
@@ -151,12 +160,12 @@ asio::awaitable<void, executor> converse(executor ex, int fd)
     for (error_code ec;;)
     {
         c.expect();
-        auto const n = co_await c.socket.async_read_some(asio::buffer(c.data),
-                                                         asio::redirect_error(await, ec));
+        auto const n = co_await c.socket.async_read_some(
+            asio::buffer(c.data), asio::redirect_error(await, ec));
         if (ec)
             break;
-        co_await asio::async_write(c.socket, asio::buffer(c.data, n),
-                                   asio::redirect_error(await, ec));
+        co_await asio::async_write(
+            c.socket, asio::buffer(c.data, n), asio::redirect_error(await, ec));
         if (ec)
             break;
     }
@@ -168,15 +177,15 @@ void serve_coroutines(echo::sockets const& sockets)
 {
     asio::io_context io(1);
     for (int const s : sockets)
-        asio::co_spawn(io.get_executor(), converse<Idle>(io.get_executor(), s),
-                       asio::detached);
+        asio::co_spawn(
+            io.get_executor(), converse<Idle>(io.get_executor(), s), asio::detached);
     io.run();
 }
 
 } // namespace
 
-echo::server const echo::asio_callbacks{"asio_callbacks", serve_callbacks<false>,
-                                        serve_callbacks<true>};
+echo::server const echo::asio_callbacks{
+    "asio_callbacks", serve_callbacks<false>, serve_callbacks<true>};
 echo::server const echo::asio_spawn{"asio_spawn", serve_spawn<false>, serve_spawn<true>};
-echo::server const echo::asio_coroutines{"asio_coroutines", serve_coroutines<false>,
-                                         serve_coroutines<true>};
+echo::server const echo::asio_coroutines{
+    "asio_coroutines", serve_coroutines<false>, serve_coroutines<true>};

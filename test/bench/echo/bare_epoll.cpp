@@ -13,7 +13,8 @@
 #include <ctime>
 #include <vector>
 
-namespace {
+namespace
+{
 
 struct connection
 {
@@ -32,7 +33,7 @@ struct connection
 /// A plain wheel of seconds, for deadlines that all lie less than its size ahead.
 class wheel
 {
-  public:
+public:
     wheel()
     {
         for (connection& head : heads_)
@@ -57,7 +58,7 @@ class wheel
         return head.next != &head;
     }
 
-  private:
+private:
     std::array<connection, 64> heads_;
 };
 
@@ -91,8 +92,8 @@ void serve(echo::sockets const& sockets)
     std::array<char, echo::buffer_size> data;
     while (left)
     {
-        int const n = epoll_wait(queue, events.data(), static_cast<int>(events.size()),
-                                 Idle ? 1000 : -1);
+        int const n = epoll_wait(
+            queue, events.data(), static_cast<int>(events.size()), Idle ? 1000 : -1);
         if (Idle)
         {
             now = seconds_now();
@@ -101,7 +102,8 @@ void serve(echo::sockets const& sockets)
         }
         for (int i = 0; i < n; ++i)
         {
-            auto& c = *static_cast<connection*>(events[static_cast<std::size_t>(i)].data.ptr);
+            auto& c =
+                *static_cast<connection*>(events[static_cast<std::size_t>(i)].data.ptr);
             auto const got = ::read(c.socket, data.data(), data.size());
             if (Idle)
                 w.erase(c);

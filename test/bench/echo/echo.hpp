@@ -9,7 +9,8 @@
 #include <string_view>
 #include <vector>
 
-namespace echo {
+namespace echo
+{
 
 /// Of every read, where the servers are asked for a deadline. None ever expires.
 inline constexpr std::chrono::seconds idle_limit{30};

@@ -1,5 +1,5 @@
-// libuv: what arrived is tried to be written at once, as its documentation advises, since that
-// spares a request; a uv_timer for each connection, set anew at each read.
+// libuv: what arrived is tried to be written at once, as its documentation advises, since
+// that spares a request; a uv_timer for each connection, set anew at each read.
 
 #include "echo.hpp"
 
@@ -11,7 +11,8 @@
 #include <cstdlib>
 #include <memory>
 
-namespace {
+namespace
+{
 
 struct connection
 {
@@ -59,7 +60,7 @@ void expect(connection& c)
 {
     if (c.idle)
         check(uv_timer_start(&c.timer, expired,
-                             static_cast<std::uint64_t>(echo::idle_limit.count()) * 1000, 0));
+            static_cast<std::uint64_t>(echo::idle_limit.count()) * 1000, 0));
 }
 
 void place(uv_handle_t* h, std::size_t, uv_buf_t* where)

@@ -1,6 +1,7 @@
-// polyloop_bench_load PORT CONNECTIONS REQUESTS: that many connections, each with one message of
-// 64 bytes on its way at any time, until so many have come back altogether; then all of them
-// are closed. Prints the nanoseconds that took. The same for every server.
+// polyloop_bench_load PORT CONNECTIONS REQUESTS: that many connections, each with one
+// message of 64 bytes on its way at any time, until so many have come back altogether;
+// then all of them are closed. Prints the nanoseconds that took. The same for every
+// server.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,7 +17,8 @@
 #include <cstring>
 #include <vector>
 
-namespace {
+namespace
+{
 
 constexpr std::size_t message_size = 64;
 
@@ -34,7 +36,8 @@ int connect_to(int port)
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(static_cast<in_port_t>(port));
     int const on = 1;
-    if (s < 0 || ::connect(s, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+    if (s < 0 ||
+        ::connect(s, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
         ::setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0)
         fail("connect");
     return s;
@@ -50,7 +53,8 @@ struct connection
     void send()
     {
         data.fill(++sent);
-        if (::send(socket, data.data(), data.size(), 0) != static_cast<ssize_t>(data.size()))
+        if (::send(socket, data.data(), data.size(), 0) !=
+            static_cast<ssize_t>(data.size()))
             fail("send");
         received = 0;
     }
@@ -103,10 +107,12 @@ int main(int argc, char** argv)
     std::array<epoll_event, 256> events;
     while (left > 0)
     {
-        int const n = epoll_wait(queue, events.data(), static_cast<int>(events.size()), -1);
+        int const n =
+            epoll_wait(queue, events.data(), static_cast<int>(events.size()), -1);
         for (int i = 0; i < n; ++i)
         {
-            auto& c = *static_cast<connection*>(events[static_cast<std::size_t>(i)].data.ptr);
+            auto& c =
+                *static_cast<connection*>(events[static_cast<std::size_t>(i)].data.ptr);
             if (!c.receive())
                 continue;
             --left;

@@ -1,6 +1,6 @@
-// polyloop_bench_echo SYSTEM CONNECTIONS [idle]: prints its port, accepts so many connections on
-// the loopback, serves them until the last has closed, and prints the processor time of that
-// in nanoseconds: user's and system's.
+// polyloop_bench_echo SYSTEM CONNECTIONS [idle]: prints its port, accepts so many
+// connections on the loopback, serves them until the last has closed, and prints the
+// processor time of that in nanoseconds: user's and system's.
 
 #include "echo.hpp"
 
@@ -17,11 +17,11 @@
 #include <cstring>
 #include <string_view>
 
-namespace {
+namespace
+{
 
-echo::server const* const servers[] = {
-    &echo::bare_epoll,      &echo::asio_callbacks,      &echo::asio_spawn,
-    &echo::asio_coroutines, &echo::libuv,               &echo::polyloop_fibers,
+echo::server const* const servers[] = {&echo::bare_epoll, &echo::asio_callbacks,
+    &echo::asio_spawn, &echo::asio_coroutines, &echo::libuv, &echo::polyloop_fibers,
     &echo::polyloop_coroutines, &echo::polyloop_streams};
 
 [[noreturn]] void fail(char const* what)
@@ -39,7 +39,8 @@ echo::sockets accept_all(int count)
     socklen_t length = sizeof address;
     auto* const where = reinterpret_cast<sockaddr*>(&address);
     if (listener < 0 || ::bind(listener, where, length) != 0 ||
-        ::listen(listener, SOMAXCONN) != 0 || ::getsockname(listener, where, &length) != 0)
+        ::listen(listener, SOMAXCONN) != 0 ||
+        ::getsockname(listener, where, &length) != 0)
         fail("listen");
     std::printf("%d\n", ntohs(address.sin_port));
     std::fflush(stdout);
@@ -93,5 +94,5 @@ int main(int argc, char** argv)
     serve(all);
     ::getrusage(RUSAGE_SELF, &after);
     std::printf("%lld %lld\n", nanoseconds(after.ru_utime) - nanoseconds(before.ru_utime),
-                nanoseconds(after.ru_stime) - nanoseconds(before.ru_stime));
+        nanoseconds(after.ru_stime) - nanoseconds(before.ru_stime));
 }

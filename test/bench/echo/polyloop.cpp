@@ -1,5 +1,5 @@
-// polyloop: a fiber for each connection, on Asio's sockets and on those made for fibers, and a
-// coroutine for each.
+// polyloop: a fiber for each connection, on Asio's sockets and on those made for fibers,
+// and a coroutine for each.
 
 #include "echo.hpp"
 
@@ -28,7 +28,8 @@
 #include <utility>
 #include <vector>
 
-namespace {
+namespace
+{
 
 namespace asio = boost::asio;
 using boost::system::error_code;
@@ -38,14 +39,16 @@ template <class Start>
 void serve(echo::sockets const& sockets, Start start)
 {
     polyloop::event_loop loop;
-    polyloop::run_until_complete(loop, [&] {
-        std::vector<polyloop::task<>> all;
-        for (int const s : sockets)
-            all.push_back(start(
-                polyloop::tcp::socket(loop.get_executor(), polyloop::tcp::v4(), s)));
-        for (auto& t : all)
-            t.join();
-    });
+    polyloop::run_until_complete(loop,
+        [&]
+        {
+            std::vector<polyloop::task<>> all;
+            for (int const s : sockets)
+                all.push_back(start(
+                    polyloop::tcp::socket(loop.get_executor(), polyloop::tcp::v4(), s)));
+            for (auto& t : all)
+                t.join();
+        });
 }
 
 // -- fibers
@@ -64,20 +67,25 @@ std::size_t receive(polyloop::tcp::socket& s, asio::mutable_buffer where, error_
 template <bool Idle>
 void serve_fibers(echo::sockets const& sockets)
 {
-    serve(sockets, [](polyloop::tcp::socket s) {
-        return polyloop::spawn([s = std::move(s)]() mutable {
-            std::array<char, echo::buffer_size> data;
-            for (error_code ec;;)
-            {
-                auto const n = receive<Idle>(s, asio::buffer(data), ec);
-                if (ec)
-                    break;
-                asio::async_write(s, asio::buffer(data, n), polyloop::use_fiber[ec]);
-                if (ec)
-                    break;
-            }
+    serve(sockets,
+        [](polyloop::tcp::socket s)
+        {
+            return polyloop::spawn(
+                [s = std::move(s)]() mutable
+                {
+                    std::array<char, echo::buffer_size> data;
+                    for (error_code ec;;)
+                    {
+                        auto const n = receive<Idle>(s, asio::buffer(data), ec);
+                        if (ec)
+                            break;
+                        asio::async_write(
+                            s, asio::buffer(data, n), polyloop::use_fiber[ec]);
+                        if (ec)
+                            break;
+                    }
+                });
         });
-    });
 }
 
 // -- coroutines
@@ -87,9 +95,8 @@ asio::awaitable<std::size_t> receive(polyloop::tcp::socket& s, asio::mutable_buf
 {
 #ifdef POLYLOOP_BENCH_TIMEOUT
     if constexpr (Idle)
-        return polyloop::timeout(echo::idle_limit, [&s, where] {
-            return s.async_read_some(where, asio::use_awaitable);
-        });
+        return polyloop::timeout(echo::idle_limit,
+            [&s, where] { return s.async_read_some(where, asio::use_awaitable); });
     else
 #endif
         return s.async_read_some(where, asio::use_awaitable);
@@ -116,10 +123,12 @@ asio::awaitable<void> converse(polyloop::tcp::socket s)
 template <bool Idle>
 void serve_coroutines(echo::sockets const& sockets)
 {
-    serve(sockets, [](polyloop::tcp::socket s) {
-        return polyloop::spawn(
-            [s = std::move(s)]() mutable { return converse<Idle>(std::move(s)); });
-    });
+    serve(sockets,
+        [](polyloop::tcp::socket s)
+        {
+            return polyloop::spawn(
+                [s = std::move(s)]() mutable { return converse<Idle>(std::move(s)); });
+        });
 }
 
 #ifdef POLYLOOP_BENCH_TIMEOUT
@@ -141,7 +150,8 @@ constexpr void (*streams_idle)(echo::sockets const&) = nullptr;
 
 } // namespace
 
-echo::server const echo::polyloop_fibers{"polyloop_fibers", serve_fibers<false>, fibers_idle};
-echo::server const echo::polyloop_coroutines{"polyloop_coroutines", serve_coroutines<false>,
-                                             coroutines_idle};
+echo::server const echo::polyloop_fibers{
+    "polyloop_fibers", serve_fibers<false>, fibers_idle};
+echo::server const echo::polyloop_coroutines{
+    "polyloop_coroutines", serve_coroutines<false>, coroutines_idle};
 echo::server const echo::polyloop_streams{"polyloop_streams", streams, streams_idle};
