@@ -4,6 +4,7 @@
 
 #include <polyloop/task/detail/fiber.hpp>
 
+#include <polyloop/task/detail/overflow.hpp>
 #include <polyloop/task/detail/scheduler.hpp>
 
 #include <boost/assert.hpp>
@@ -72,6 +73,8 @@ void fiber::resume() noexcept
 {
     BOOST_ASSERT(suspended_);
     thread_frame& frame = frame_here;
+    if (!frame.reports_overflow && slot_.pool->reports_overflow()) [[unlikely]]
+        report_overflow_here();
     carrier here(frame);
     context_node* const fiber_before = frame.fiber;
     context_node* const strand_before = frame.strand;

@@ -131,8 +131,10 @@ std::size_t stack_slot::used() const noexcept
 bool stack_shelf::sink() noexcept
 {
     BOOST_ASSERT(top_ == floor_);
-    floor_ = base_.get() + size() / 2;
-    return has_above_floor();
+    // In steps that grow with the size: few of them, and little is taken for used that was not.
+    auto const step = static_cast<std::ptrdiff_t>(std::min(size(), size() / 16 + 1));
+    floor_ = top_ - step;
+    return step != 0;
 }
 
 bool stack_shelf::grow(std::size_t most) noexcept
@@ -237,7 +239,8 @@ stack_slot& stack_pool::get_slow()
 
 stack_slot* stack_pool::take_idle() noexcept
 {
-    if (!shelf_.has_above_floor() && !shelf_.sink() &&
+    // Where the shelf is shared all come back this way, and the last one shall be the first.
+    if ((shared() || (!shelf_.has_above_floor() && !shelf_.sink())) &&
         returned_.load(std::memory_order_relaxed))
         take_in(returned_.exchange(nullptr, std::memory_order_acquire));
     return shelf_.has_above_floor() || shelf_.sink() ? &shelf_.pop() : nullptr;
@@ -246,6 +249,7 @@ stack_slot* stack_pool::take_idle() noexcept
 /// Another thread's way to a single loop's idle stacks.
 stack_slot* stack_pool::take_offered() noexcept
 {
+    drawn_ = true;
     if (!offered_)
         offered_ = returned_.exchange(nullptr, std::memory_order_acquire);
     if (!offered_)
@@ -256,7 +260,7 @@ stack_slot* stack_pool::take_offered() noexcept
     return std::exchange(offered_, offered_->next);
 }
 
-/// Onto the shelf, which is empty: there are at most as many as are kept.
+/// Onto the shelf, as far as there is room.
 void stack_pool::take_in(stack_slot* s) noexcept
 {
     while (s && (shelf_.has_room() || shelf_.grow(keep_)))
@@ -265,7 +269,7 @@ void stack_pool::take_in(stack_slot* s) noexcept
         if (!shared())
             returned_size_.fetch_sub(1, std::memory_order_relaxed);
     }
-    while (s) // no memory for a larger shelf
+    while (s)
         push_returned(*std::exchange(s, s->next));
 }
 
@@ -443,6 +447,14 @@ void stack_pool::age() noexcept
             return;
         bool const first = aged_at_ == steady_time();
         aged_at_ = now;
+        if (returned_.load(std::memory_order_relaxed))
+            take_in(returned_.exchange(nullptr, std::memory_order_acquire));
+        if (mine())
+        {
+            std::lock_guard const lock(mutex_);
+            if (!std::exchange(drawn_, false)) // nobody wants them any more
+                take_in(std::exchange(offered_, nullptr));
+        }
         std::size_t const idle = shelf_.age();
         // Half of them, so that a load that comes in waves finds most of its stacks.
         quota_ = first ? 0 : (idle + 1) / 2;

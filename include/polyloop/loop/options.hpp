@@ -40,8 +40,8 @@ struct stack_options
     std::size_t touch = 0;
 
     /// How many stacks of ended fibers are kept for reuse; the memory of the rest goes back to the
-    /// system. Stacks that other threads gave back, by dropping the last handle, count
-    /// apart.
+    /// system. Counted apart, up to the same number: those that other threads gave back, by dropping
+    /// the last handle, and those put aside for what other threads spawn.
     std::size_t keep = 4096;
 
     /// Of the kept ones, half of those that were not needed for this long go back as well. It is

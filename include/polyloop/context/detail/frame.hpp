@@ -59,6 +59,12 @@ class context_node
 
     POLYLOOP_DECL void set_name(std::string name);
 
+    /// Empty where none was given. In signal handlers too.
+    std::string const& given_name() const noexcept
+    {
+        return name_;
+    }
+
     /// The given name, or one made of kind and id.
     POLYLOOP_DECL std::string name() const;
 
@@ -114,6 +120,7 @@ struct thread_frame : frame_values
     /// The thread's own, which go with whoever runs; null before the thread's first fiber.
     exception_globals* exceptions = nullptr;
     int* error_number = nullptr;
+    bool reports_overflow = false; ///< the thread was made ready to report a fiber's
 };
 
 /// Never inlined: a compiler may keep a thread-local's address across a suspension, and a

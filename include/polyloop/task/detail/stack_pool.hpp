@@ -213,6 +213,7 @@ class stack_pool
     stack_slab* open_ = nullptr; // those with cold stacks
     std::size_t hot_ = 0;
     stack_slot* offered_ = nullptr; // on a single loop, for other threads
+    bool drawn_ = false;            // they asked since the last `age`
     bool guard_by_advice_ = true;
 
     alignas(64) std::atomic<stack_slot*> returned_ = nullptr;
