@@ -54,7 +54,7 @@ std::uintptr_t page_here()
 }
 
 /// Of the given pages, those that take memory. Ranges that are mapped no more count as none.
-std::size_t resident(std::vector<std::uintptr_t> const& pages)
+[[maybe_unused]] std::size_t resident(std::vector<std::uintptr_t> const& pages)
 {
     std::size_t n = 0;
     for (std::uintptr_t const p : pages)
@@ -68,7 +68,7 @@ std::size_t resident(std::vector<std::uintptr_t> const& pages)
 
 /// Fibers that live all at once, each on a stack of its own; gives the topmost page of each.
 /// Their handles are dropped at the end, on the loop.
-std::vector<std::uintptr_t> crowd(event_loop& loop, std::size_t n)
+[[maybe_unused]] std::vector<std::uintptr_t> crowd(event_loop& loop, std::size_t n)
 {
     std::vector<std::uintptr_t> pages(n);
     std::vector<task<>> all;
