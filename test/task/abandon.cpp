@@ -270,7 +270,7 @@ void at_each_wait(std::function<int(int)> const& attempt)
         BOOST_TEST_REQUIRE(++k < 1000);
     }
     BOOST_TEST(counted::alive == 0);
-    BOOST_TEST(k > 3);
+    BOOST_TEST(k > 2);
 }
 
 struct failure : std::runtime_error

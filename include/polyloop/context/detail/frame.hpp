@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace polyloop::detail {
@@ -59,14 +60,14 @@ class context_node
 
     POLYLOOP_DECL void set_name(std::string name);
 
-    /// Empty where none was given. In signal handlers too.
-    std::string const& given_name() const noexcept
-    {
-        return name_;
-    }
-
     /// The given name, or one made of kind and id.
     POLYLOOP_DECL std::string name() const;
+
+    /// Empty where none was given. Allocates nothing: for signal handlers too.
+    std::string_view given_name() const noexcept
+    {
+        return extras_ ? std::string_view(extras_->name) : std::string_view();
+    }
 
     /// Runs when the context ends, on whichever thread ends it. To be called in the context.
     POLYLOOP_DECL void at_exit(exit_hook hook);
