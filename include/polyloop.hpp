@@ -28,6 +28,7 @@
 #include <polyloop/sync/shared_mutex.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
+#include <polyloop/task/stack_usage.hpp>
 #include <polyloop/task/task.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>

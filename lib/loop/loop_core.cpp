@@ -34,6 +34,13 @@ loop_options checked(loop_options o, asio::io_context const* borrowed)
     if (o.stacks.size < 16 * 1024)
         refuse("loop_options::stacks.size is " + std::to_string(o.stacks.size) +
                " bytes: the least is 16384");
+    if (o.stacks.size > std::size_t(1) << 30)
+        refuse("loop_options::stacks.size is " + std::to_string(o.stacks.size) +
+               " bytes: the most is 1 GiB");
+    if (o.stacks.touch > o.stacks.size)
+        refuse("loop_options::stacks.touch is more than stacks.size");
+    if (o.stacks.idle < o.stacks.idle.zero())
+        refuse("loop_options::stacks.idle is negative: 0 keeps no stack that was not needed");
     if (!o.locking && o.concurrency > 1)
         refuse("loop_options::locking is off, but concurrency is " +
                std::to_string(o.concurrency) + ": threads that share a loop need its locks");

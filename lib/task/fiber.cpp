@@ -4,6 +4,7 @@
 
 #include <polyloop/task/detail/fiber.hpp>
 
+#include <polyloop/task/detail/overflow.hpp>
 #include <polyloop/task/detail/scheduler.hpp>
 
 #include <boost/assert.hpp>
@@ -74,7 +75,7 @@ BOOST_NOINLINE bool fiber::take_stack() noexcept
 {
     try
     {
-        slot_ = &sched().stacks().get(core().near());
+        slot_ = &sched().stacks().get();
         slot_->occupant = this;
         return true;
     }
@@ -104,6 +105,8 @@ void fiber::resume() noexcept
     if (!slot_ && !take_stack()) [[unlikely]]
         return;
     thread_frame& frame = frame_here;
+    if (!frame.reports_overflow && slot_->pool->reports_overflow()) [[unlikely]]
+        report_overflow_here();
     carrier here(frame);
     context_node* const fiber_before = frame.fiber;
     context_node* const strand_before = frame.strand;
@@ -155,14 +158,18 @@ BOOST_NOINLINE void fiber::end() noexcept
     if (n)
     {
         auto& other = static_cast<fiber&>(static_cast<task_base&>(*n));
-        other.enter(frame, on);
-        if (!other.slot_)
+        if (!other.slot_ && !slot.pool->paints()) [[likely]]
         {
             other.slot_ = &slot;
             slot.occupant = &other;
+            other.enter(frame, on);
             return;
         }
-        to = other.slot_;
+        if (other.slot_ || other.take_stack())
+        {
+            other.enter(frame, on);
+            to = other.slot_;
+        }
     }
     slot.idle = true;
     switch_to(frame, slot, *to);

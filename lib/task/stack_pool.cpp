@@ -5,21 +5,52 @@
 #include <polyloop/task/detail/stack_pool.hpp>
 
 #include <boost/assert.hpp>
+#include <boost/config.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <functional>
 #include <new>
 #include <string>
+#include <utility>
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(POLYLOOP_VALGRIND)
+#include <valgrind/valgrind.h>
+#endif
+
 namespace polyloop::detail {
+
+/// A mapping with up to 64 stacks, each above its guard.
+struct stack_slab
+{
+    std::byte* base = nullptr;
+    std::size_t length = 0;
+    unsigned count = 0;
+    std::uint64_t cold = 0;    // a bit for each stack without a slot
+    std::uint64_t guarded = 0; // a bit for each guard that was made
+    std::size_t index = 0;     // in the pool's slabs
+    stack_slab* prev = nullptr;
+    stack_slab* next = nullptr;
+
+    bool all_cold() const noexcept
+    {
+        return static_cast<unsigned>(std::popcount(cold)) == count;
+    }
+};
+
 namespace {
 
-constexpr std::size_t stacks_per_slab = 32;
+constexpr std::size_t slab_size = 64u << 20; // for default stacks that is less than 64 of them
+constexpr std::size_t most_per_slab = 64;
+constexpr std::size_t let_go_at_once = 64; // some 0.1 ms
+constexpr unsigned draws_per_tick = 256;
 
-// Linux 6.13; older headers do not name it.
+// Linux 5.14 and 6.13; older headers do not name them.
+constexpr int madv_populate_write = 23;
 constexpr int madv_guard_install = 102;
 
 [[noreturn]] void fail(int e, std::string const& what)
@@ -27,34 +58,136 @@ constexpr int madv_guard_install = 102;
     throw boost::system::system_error(e, boost::system::system_category(), what);
 }
 
-/// So that the push_back that follows cannot throw.
-template <class T>
-void make_room(std::vector<T>& v)
-{
-    if (v.size() == v.capacity())
-        v.reserve(std::max<std::size_t>(64, 2 * v.size()));
-}
-
 std::size_t rounded(std::size_t n, std::size_t to)
 {
     return (n + to - 1) / to * to;
 }
 
+constexpr std::size_t slot_size = (sizeof(stack_slot) + 63) / 64 * 64;
+
+void unlink(stack_slab*& first, stack_slab& s) noexcept
+{
+    (s.prev ? s.prev->next : first) = s.next;
+    if (s.next)
+        s.next->prev = s.prev;
+}
+
+void link(stack_slab*& first, stack_slab& s) noexcept
+{
+    s.prev = nullptr;
+    s.next = first;
+    if (first)
+        first->prev = &s;
+    first = &s;
+}
+
+// -- paint: volatile, so that no compiler makes calls of them that a sanitizer watches ---------
+
+#if defined(__GNUC__)
+#define POLYLOOP_UNWATCHED [[gnu::noinline, gnu::no_sanitize("address"), gnu::no_sanitize("thread")]]
+#else
+#define POLYLOOP_UNWATCHED
+#endif
+
+using word = std::uint64_t;
+constexpr word colour = 0x5ac4'5ac4'5ac4'5ac4;
+
+POLYLOOP_UNWATCHED word const volatile* first_used(word const volatile* from,
+                                                   word const volatile* to) noexcept
+{
+    while (from != to && *from == colour)
+        ++from;
+    return from;
+}
+
+POLYLOOP_UNWATCHED void fill(word volatile* from, word volatile* to) noexcept
+{
+    while (from != to)
+        *from++ = colour;
+}
+
+/// All that lies below the parked frames.
+void paint(stack_slot const& s) noexcept
+{
+    constexpr std::uintptr_t red_zone = 256;
+    auto* const from = static_cast<word*>(const_cast<void*>(s.bottom));
+    auto* const to = reinterpret_cast<word*>(
+        (reinterpret_cast<std::uintptr_t>(s.where) - red_zone) / sizeof(word) * sizeof(word));
+    // The rest kept its paint from the last time.
+    fill(const_cast<word*>(first_used(from, to)), to);
+}
+
 } // namespace
 
+std::size_t stack_slot::used() const noexcept
+{
+    auto const* const from = static_cast<word const*>(bottom);
+    auto const* const to = from + size / sizeof(word);
+    return static_cast<std::size_t>(to - first_used(from, to)) * sizeof(word);
+}
+
+// -- the shelf ---------------------------------------------------------------------------------
+
+bool stack_shelf::sink() noexcept
+{
+    BOOST_ASSERT(top_ == floor_);
+    // In steps that grow with the size: few of them, and little is taken for used that was not.
+    auto const step = static_cast<std::ptrdiff_t>(std::min(size(), size() / 16 + 1));
+    floor_ = top_ - step;
+    return step != 0;
+}
+
+bool stack_shelf::grow(std::size_t most) noexcept
+{
+    std::size_t const n = size();
+    std::size_t const next = std::min(most, std::max<std::size_t>(64, 2 * n));
+    if (next <= n)
+        return false;
+    std::unique_ptr<stack_slot*[]> larger(new (std::nothrow) stack_slot*[next]);
+    if (!larger)
+        return false;
+    std::copy(base_.get(), top_, larger.get());
+    floor_ = larger.get() + (floor_ - base_.get());
+    top_ = larger.get() + n;
+    limit_ = larger.get() + next;
+    base_ = std::move(larger);
+    return true;
+}
+
+void stack_shelf::drop_lowest(std::size_t n) noexcept
+{
+    auto const by = static_cast<std::ptrdiff_t>(n);
+    std::copy(base_.get() + by, top_, base_.get());
+    top_ -= by;
+    floor_ = std::max(floor_ - by, base_.get());
+}
+
+std::size_t stack_shelf::age() noexcept
+{
+    return static_cast<std::size_t>(std::exchange(floor_, top_) - base_.get());
+}
+
+// -- the pool ----------------------------------------------------------------------------------
+
 stack_pool::stack_pool(loop_core& core, void (*entry)(boost::context::detail::transfer_t))
-    : core_(&core), entry_(entry), page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
+    : owner_(&core), core_(&core), entry_(entry), paints_(core.debug()),
+      page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
       stack_size_(rounded(core.options().stacks.size, page_)),
       guard_size_(core.options().stacks.guard ? page_ : 0), keep_(core.options().stacks.keep)
 {
+    if (paints_ || !core.single())
+        owner_ = reinterpret_cast<loop_core const*>(this);
 }
 
 stack_pool::~stack_pool()
 {
-    for (stack_slot* const s : made_)
-        unregister_stack(*s);
-    for (slab const& s : slabs_)
-        ::munmap(s.base, s.length);
+    for (auto const& s : slabs_)
+    {
+        for (unsigned i = 0; i != s->count; ++i)
+            if (!(s->cold >> i & 1))
+                unregister_stack(*slot(*s, i));
+        ::munmap(s->base, s->length);
+    }
 }
 
 stack_slot* stack_pool::orphaned_mark() noexcept
@@ -63,70 +196,134 @@ stack_slot* stack_pool::orphaned_mark() noexcept
     return reinterpret_cast<stack_slot*>(&mark);
 }
 
-stack_slot& stack_pool::get_slow()
+std::byte* stack_pool::bottom(stack_slab const& s, unsigned i) const noexcept
 {
-    std::lock_guard const lock(mutex_);
-    if (!central_)
-        central_ = returned_.exchange(nullptr, std::memory_order_acquire);
-    if (mine())
-    {
-        // What came back from other threads serves this one's next spawns.
-        while (central_)
-        {
-            stack_slot* const s = central_;
-            central_ = s->next;
-            s->next = local_;
-            local_ = s;
-            ++local_size_;
-        }
-        if (local_)
-        {
-            stack_slot& s = *local_;
-            local_ = s.next;
-            --local_size_;
-            return s;
-        }
-    }
-    else if (central_)
-    {
-        stack_slot& s = *central_;
-        central_ = s.next;
-        return s;
-    }
-    return carve();
+    return s.base + i * (guard_size_ + stack_size_) + guard_size_;
 }
 
-stack_slot& stack_pool::carve()
+stack_slot* stack_pool::slot(stack_slab const& s, unsigned i) const noexcept
+{
+    return reinterpret_cast<stack_slot*>(bottom(s, i) + stack_size_ - slot_size);
+}
+
+stack_slot& stack_pool::get_slow()
+{
+    if (mine())
+    {
+        if (stack_slot* const s = take_idle())
+            return *s;
+        std::lock_guard const lock(mutex_);
+        if (stack_slot* const s = std::exchange(offered_, nullptr))
+        {
+            take_in(s);
+            if (stack_slot* const idle = take_idle())
+                return *idle;
+        }
+        return heat();
+    }
+    stack_slot* s;
+    {
+        std::lock_guard const lock(mutex_);
+        s = shared() ? take_idle() : take_offered();
+        if (s)
+            returned_size_.fetch_sub(1, std::memory_order_relaxed);
+        else
+            s = &heat();
+        if (shared() && ++draws_ % draws_per_tick == 0)
+            age();
+    }
+    if (paints_)
+        paint(*s);
+    return *s;
+}
+
+stack_slot* stack_pool::take_idle() noexcept
+{
+    // Where the shelf is shared all come back this way, and the last one shall be the first.
+    if ((shared() || (!shelf_.has_above_floor() && !shelf_.sink())) &&
+        returned_.load(std::memory_order_relaxed))
+        take_in(returned_.exchange(nullptr, std::memory_order_acquire));
+    return shelf_.has_above_floor() || shelf_.sink() ? &shelf_.pop() : nullptr;
+}
+
+/// Another thread's way to a single loop's idle stacks.
+stack_slot* stack_pool::take_offered() noexcept
+{
+    drawn_ = true;
+    if (!offered_)
+        offered_ = returned_.exchange(nullptr, std::memory_order_acquire);
+    if (!offered_)
+    {
+        wanted_.store(true, std::memory_order_relaxed);
+        return nullptr;
+    }
+    return std::exchange(offered_, offered_->next);
+}
+
+/// Onto the shelf, as far as there is room.
+void stack_pool::take_in(stack_slot* s) noexcept
+{
+    while (s && (shelf_.has_room() || shelf_.grow(keep_)))
+    {
+        shelf_.push(*std::exchange(s, s->next));
+        if (!shared())
+            returned_size_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    while (s)
+        push_returned(*std::exchange(s, s->next));
+}
+
+stack_slot& stack_pool::heat()
+{
+    stack_slab& slab = open_ ? *open_ : new_slab();
+    auto const i = static_cast<unsigned>(std::countr_zero(slab.cold));
+    std::uint64_t const bit = std::uint64_t(1) << i;
+    std::byte* const low = bottom(slab, i);
+    if (!(slab.guarded & bit))
+    {
+        guard(low - guard_size_);
+        slab.guarded |= bit;
+    }
+    auto* const s = ::new (slot(slab, i)) stack_slot;
+    s->pool = this;
+    s->slab = &slab;
+    auto* const sp = reinterpret_cast<std::byte*>(s);
+    register_stack(*s, low, stack_size_);
+#if defined(POLYLOOP_VALGRIND)
+    s->valgrind_id = VALGRIND_STACK_REGISTER(low, low + stack_size_);
+#endif
+    s->where = boost::context::detail::make_fcontext(
+        sp, static_cast<std::size_t>(sp - low), entry_);
+    touch(*s);
+    slab.cold &= ~bit;
+    if (slab.cold == 0)
+        unlink(open_, slab);
+    ++hot_;
+    return *s;
+}
+
+stack_slab& stack_pool::new_slab()
 {
     std::size_t const stride = guard_size_ + stack_size_;
-    if (carve_ == carve_end_)
-    {
-        std::size_t const length = stride * stacks_per_slab;
-        make_room(slabs_);
-        void* const p = ::mmap(nullptr, length, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-        if (p == MAP_FAILED)
-            fail(errno, "no memory for fiber stacks of " + std::to_string(stack_size_) +
-                            " bytes: lower loop_options::stacks.size, or raise vm.max_map_count "
-                            "or the limit of address space");
-        // A huge page would make every stack resident at once.
-        ::madvise(p, length, MADV_NOHUGEPAGE);
-        carve_ = static_cast<std::byte*>(p);
-        carve_end_ = carve_ + length;
-        slabs_.push_back({carve_, length});
-    }
-    make_room(made_);
-    guard(carve_);
-    std::byte* const bottom = carve_ + guard_size_;
-    carve_ += stride;
-    auto* const s = ::new (carve_ - rounded(sizeof(stack_slot), 64)) stack_slot;
-    s->pool = this;
-    std::byte* const sp = reinterpret_cast<std::byte*>(s);
-    register_stack(*s, bottom, stack_size_);
-    s->where = boost::context::detail::make_fcontext(
-        sp, static_cast<std::size_t>(sp - bottom), entry_);
-    made_.push_back(s);
-    return *s;
+    std::size_t const count = std::clamp<std::size_t>(slab_size / stride, 1, most_per_slab);
+    auto slab = std::make_unique<stack_slab>();
+    slabs_.reserve(std::max(slabs_.capacity(), std::bit_ceil(slabs_.size() + 1)));
+    slab->length = stride * count;
+    void* const p = ::mmap(nullptr, slab->length, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (p == MAP_FAILED)
+        fail(errno, "no memory for fiber stacks of " + std::to_string(stack_size_) +
+                        " bytes: lower loop_options::stacks.size, or raise vm.max_map_count "
+                        "or the limit of address space");
+    // A huge page would make every stack resident at once.
+    ::madvise(p, slab->length, MADV_NOHUGEPAGE);
+    slab->base = static_cast<std::byte*>(p);
+    slab->count = static_cast<unsigned>(count);
+    slab->cold = ~std::uint64_t(0) >> (64 - count);
+    slab->index = slabs_.size();
+    link(open_, *slab);
+    slabs_.push_back(std::move(slab));
+    return *slabs_.back();
 }
 
 void stack_pool::guard(std::byte* page)
@@ -148,26 +345,84 @@ void stack_pool::guard(std::byte* page)
                     "whose guard pages split none");
 }
 
+void stack_pool::touch(stack_slot& s) noexcept
+{
+    std::size_t const n = rounded(core_->options().stacks.touch, page_);
+    if (n == 0)
+        return;
+    std::byte* const top =
+        static_cast<std::byte*>(const_cast<void*>(s.bottom)) + stack_size_;
+    if (::madvise(top - n, n, madv_populate_write) == 0)
+        return;
+    for (std::byte* p = top - n; p < top - page_; p += page_) // the topmost has the slot
+        *const_cast<std::byte volatile*>(p) = std::byte(0);
+}
+
 void stack_pool::put_slow(stack_slot& s) noexcept
 {
-    if (mine())
+    if (!mine())
+        put_returned(s);
+    else if (wanted_.load(std::memory_order_relaxed) && shelf_.size() > 1)
     {
-        // More than shall be kept: the pages below the parked frames go back to the system,
-        // the address range stays.
-        auto* const bottom = static_cast<std::byte*>(const_cast<void*>(s.bottom));
-        ::madvise(bottom, stack_size_ - 2 * page_, MADV_DONTNEED);
-        std::lock_guard const lock(mutex_);
-        s.next = central_;
-        central_ = &s;
-        return;
+        offer();
+        shelf_.push(s);
     }
+    else if (shelf_.grow(keep_))
+        shelf_.push(s);
+    else if (shelf_.size() == 0) // nothing is kept
+    {
+        stack_slot* one = &s;
+        std::lock_guard const lock(mutex_);
+        cool(&one, 1);
+    }
+    else
+    {
+        cool_lowest(std::clamp<std::size_t>(shelf_.size() / 4, 1, let_go_at_once));
+        shelf_.push(s);
+    }
+}
+
+/// Other threads make tasks for this loop, and found no stack: half of the shelf is for them.
+void stack_pool::offer() noexcept
+{
+    wanted_.store(false, std::memory_order_relaxed);
+    std::size_t const n = shelf_.size() / 2;
+    {
+        std::lock_guard const lock(mutex_);
+        for (std::size_t i = 0; i != n; ++i)
+        {
+            stack_slot& s = *shelf_.begin()[i];
+            s.next = std::exchange(offered_, &s);
+        }
+    }
+    returned_size_.fetch_add(n, std::memory_order_relaxed);
+    shelf_.drop_lowest(n);
+}
+
+void stack_pool::put_returned(stack_slot& s) noexcept
+{
+    if (returned_size_.fetch_add(1, std::memory_order_relaxed) >= keep_)
+    {
+        returned_size_.fetch_sub(1, std::memory_order_relaxed);
+        std::lock_guard const lock(mutex_);
+        if (returned_.load(std::memory_order_relaxed) != orphaned_mark())
+        {
+            stack_slot* one = &s;
+            cool(&one, 1);
+            return;
+        }
+    }
+    push_returned(s);
+}
+
+void stack_pool::push_returned(stack_slot& s) noexcept
+{
     stack_slot* head = returned_.load(std::memory_order_relaxed);
     do
     {
         if (head == orphaned_mark())
         {
-            if (orphans_.fetch_sub(1, std::memory_order_acq_rel) == 1)
-                delete this;
+            gone_back();
             return;
         }
         s.next = head;
@@ -175,20 +430,114 @@ void stack_pool::put_slow(stack_slot& s) noexcept
                                               std::memory_order_relaxed));
 }
 
+void stack_pool::gone_back() noexcept
+{
+    if (orphans_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        delete this;
+}
+
+// -- letting go of memory ------------------------------------------------------------------------
+
+void stack_pool::age() noexcept
+{
+    if (quota_ == 0)
+    {
+        steady_time const now = core_->time();
+        if (now - aged_at_ < core_->options().stacks.idle)
+            return;
+        bool const first = aged_at_ == steady_time();
+        aged_at_ = now;
+        if (returned_.load(std::memory_order_relaxed))
+            take_in(returned_.exchange(nullptr, std::memory_order_acquire));
+        if (mine())
+        {
+            std::lock_guard const lock(mutex_);
+            if (!std::exchange(drawn_, false)) // nobody wants them any more
+                take_in(std::exchange(offered_, nullptr));
+        }
+        std::size_t const idle = shelf_.age();
+        // Half of them, so that a load that comes in waves finds most of its stacks.
+        quota_ = first ? 0 : (idle + 1) / 2;
+    }
+    std::size_t const n = std::min({quota_, let_go_at_once, shelf_.size()});
+    quota_ = n == 0 ? 0 : quota_ - n;
+    if (n != 0)
+        cool_lowest(n);
+}
+
+/// The lowest of the shelf. Where that is shared, under the lock.
+void stack_pool::cool_lowest(std::size_t n) noexcept
+{
+    {
+        std::unique_lock lock(mutex_, std::defer_lock);
+        if (mine())
+            lock.lock();
+        else
+            returned_size_.fetch_sub(n, std::memory_order_relaxed);
+        cool(shelf_.begin(), n);
+    }
+    shelf_.drop_lowest(n);
+}
+
+/// Gives the memory of idle stacks back; neighbours by one call, guards between them stay.
+void stack_pool::cool(stack_slot** slots, std::size_t n) noexcept
+{
+    std::sort(slots, slots + n, std::less<>());
+    for (std::size_t i = 0; i != n;)
+    {
+        stack_slab& slab = *slots[i]->slab;
+        auto* const from = static_cast<std::byte*>(const_cast<void*>(slots[i]->bottom));
+        std::byte* to = from;
+        bool const was_open = slab.cold != 0;
+        for (; i != n && slots[i]->slab == &slab; ++i)
+        {
+            stack_slot& s = *slots[i];
+            auto* const low = static_cast<std::byte*>(const_cast<void*>(s.bottom));
+            if (to != from && low != to + guard_size_)
+                break;
+            to = low + stack_size_;
+#if defined(POLYLOOP_VALGRIND)
+            VALGRIND_STACK_DEREGISTER(s.valgrind_id);
+#endif
+            unregister_stack(s);
+            s.slab = nullptr;
+            slab.cold |= std::uint64_t(1)
+                << static_cast<std::size_t>(low - slab.base) / (guard_size_ + stack_size_);
+            --hot_;
+        }
+        if (!was_open)
+            link(open_, slab);
+        if (slab.all_cold() && (slab.prev || slab.next))
+            unmap(slab);
+        else
+            ::madvise(from, static_cast<std::size_t>(to - from), MADV_DONTNEED);
+    }
+}
+
+void stack_pool::unmap(stack_slab& s) noexcept
+{
+    unlink(open_, s);
+    ::munmap(s.base, s.length);
+    std::size_t const i = s.index;
+    std::swap(slabs_[i], slabs_.back());
+    slabs_[i]->index = i;
+    slabs_.pop_back();
+}
+
 void stack_pool::orphan() noexcept
 {
-    auto count = [](stack_slot* s) {
-        std::ptrdiff_t n = 0;
+    std::ptrdiff_t out;
+    {
+        std::lock_guard const lock(mutex_);
+        out = static_cast<std::ptrdiff_t>(hot_ - shelf_.size());
+        for (stack_slot* s = offered_; s; s = s->next)
+            --out;
+        // Whoever gives back after this exchange finds the mark and counts down; all others are
+        // counted here.
+        stack_slot* s = returned_.exchange(orphaned_mark(), std::memory_order_acq_rel);
         for (; s; s = s->next)
-            ++n;
-        return n;
-    };
-    // Whoever gives back after this exchange finds the mark and counts down; all others are
-    // counted here.
-    std::ptrdiff_t const back =
-        count(local_) + count(central_) +
-        count(returned_.exchange(orphaned_mark(), std::memory_order_acq_rel));
-    std::ptrdiff_t const out = static_cast<std::ptrdiff_t>(made_.size()) - back;
+            --out;
+    }
     if (orphans_.fetch_add(out, std::memory_order_acq_rel) + out == 0)
         delete this;
 }

@@ -87,6 +87,21 @@ BOOST_AUTO_TEST_CASE(a_factory_stands_in_place_of_a_policy)
     }
 }
 
+BOOST_AUTO_TEST_CASE(many_fibers_wait_at_once_and_end)
+{
+    process p(program("million_fibers"), {"--fibers", "2000"});
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(contains(p.out(), "2000 fibers, each guarded, all waiting at once\n"));
+    for (char const* const part : {"spawn ", "join ", "bytes each", "peak resident size "})
+        BOOST_TEST(contains(p.out(), part));
+    BOOST_TEST(contains(p.err(), "spawned 2000 of 2000"));
+    BOOST_TEST(contains(p.err(), "joined 2000 of 2000"));
+
+    process bad(program("million_fibers"), {"--fibers", "0"});
+    BOOST_TEST(bad.wait() == 2);
+    BOOST_TEST(contains(bad.err(), "--fibers"));
+}
+
 BOOST_DATA_TEST_CASE(the_minimal_server_echoes, data::make(policies), policy)
 {
     process p(program("minimal_server"), {}, {{"POLYLOOP_POLICY", policy}});

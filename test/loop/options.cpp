@@ -31,6 +31,9 @@ BOOST_AUTO_TEST_CASE(each_unusable_value_is_refused_and_named)
         {{.slow_callback = -1ns}, "slow_callback"},
         {{.stacks = {.size = 0}}, "stacks.size"},
         {{.stacks = {.size = 16 * 1024 - 1}}, "stacks.size"},
+        {{.stacks = {.size = (std::size_t(1) << 30) + 1}}, "stacks.size"},
+        {{.stacks = {.size = 64 * 1024, .touch = 64 * 1024 + 1}}, "stacks.touch"},
+        {{.stacks = {.idle = -1ns}}, "stacks.idle"},
     };
     for (auto const& [options, word] : bad)
     {
@@ -48,7 +51,7 @@ BOOST_AUTO_TEST_CASE(the_limits_themselves_are_usable)
                      .spin = 0ns,
                      .locking = false,
                      .slow_callback = 0ns,
-                     .stacks = {.size = 16 * 1024, .guard = true, .keep = 0}});
+                     .stacks = {.size = 16 * 1024, .touch = 16 * 1024, .keep = 0, .idle = 0ns}});
     bool ran = false;
     loop.call_soon([&] {
         ran = true;

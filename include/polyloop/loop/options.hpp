@@ -17,18 +17,37 @@ namespace polyloop {
 /// The stacks of a loop's fibers.
 struct stack_options
 {
-    /// Usable bytes of each stack, rounded up to whole pages; at least 16 KiB. Only pages that
+    /// Usable bytes of each stack, rounded up to whole pages; 16 KiB to 1 GiB. Only pages that
     /// were touched take memory. Raise it when a fiber overflows (TLS handshakes, regular
-    /// expressions and deep recursion need most).
+    /// expressions and deep recursion need most; `stack_usage` tells how much).
     std::size_t size = 128 * 1024;
 
     /// A page below each stack that faults when it is touched. Without it an overflow
-    /// silently corrupts the neighbour.
+    /// silently corrupts the neighbour. Linux before 6.13 makes some 32,000 of them with
+    /// the usual `vm.max_map_count`, and then a spawn throws an error that names it.
     bool guard = true;
 
+    /// An overflow into a guard writes fiber, size and remedy to the standard error before the
+    /// process dies. For that the first fiber of the process installs handlers for SIGSEGV and
+    /// SIGBUS, which pass every other fault on to the handlers they found, and each thread that
+    /// runs fibers gets an alternate signal stack, if it has none. Off, the overflow is a bare
+    /// fault.
+    bool report_overflow = true;
+
+    /// Bytes at the top of each new stack that are made resident at once, rounded up to whole
+    /// pages; at most `size`. Spares the first fiber on a stack its page faults, and costs that
+    /// memory for each. The topmost page is always touched.
+    std::size_t touch = 0;
+
     /// How many stacks of ended fibers are kept for reuse; the memory of the rest goes back to the
-    /// system. Honoured where the loop's own thread gives them back, on loops of concurrency 1.
+    /// system. Counted apart, up to the same number: those that other threads gave back, by dropping
+    /// the last handle, and those put aside for what other threads spawn.
     std::size_t keep = 4096;
+
+    /// Of the kept ones, half of those that were not needed for this long go back as well. It is
+    /// looked at while fibers are spawned, with each 256th: an idle loop does nothing, not
+    /// even this.
+    std::chrono::nanoseconds idle = std::chrono::seconds(1);
 };
 
 /// What a loop can be told when it is made. Unusable values throw `error::bad_config`

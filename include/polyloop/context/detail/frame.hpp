@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace polyloop::detail {
@@ -61,6 +62,12 @@ class context_node
 
     /// The given name, or one made of kind and id.
     POLYLOOP_DECL std::string name() const;
+
+    /// Empty where none was given. Allocates nothing: for signal handlers too.
+    std::string_view given_name() const noexcept
+    {
+        return extras_ ? std::string_view(extras_->name) : std::string_view();
+    }
 
     /// Runs when the context ends, on whichever thread ends it. To be called in the context.
     POLYLOOP_DECL void at_exit(exit_hook hook);
@@ -114,6 +121,7 @@ struct thread_frame : frame_values
     /// The thread's own, which go with whoever runs; null before the thread's first fiber.
     exception_globals* exceptions = nullptr;
     int* error_number = nullptr;
+    bool reports_overflow = false; ///< the thread was made ready to report a fiber's
 };
 
 /// Never inlined: a compiler may keep a thread-local's address across a suspension, and a

@@ -70,10 +70,23 @@ class POLYLOOP_DECL fiber : public task_base
         return slot_;
     }
 
+    /// Bytes of its stack, once ended; 0 where that is not measured.
+    std::size_t stack_used() const noexcept
+    {
+        return stack_used_;
+    }
+
     void abort_wait() noexcept override;
 
   protected:
     bool interrupt() noexcept override;
+
+    /// Before `finish`.
+    void note_stack_use() noexcept
+    {
+        if (slot_->pool->paints()) [[unlikely]]
+            stack_used_ = slot_->used();
+    }
 
     /// Runs the callable, unless it was cancelled before, and ends it.
     virtual void execute() noexcept = 0;
@@ -92,6 +105,7 @@ class POLYLOOP_DECL fiber : public task_base
     POLYLOOP_DECL bool unwind() noexcept;
 
     stack_slot* slot_ = nullptr;
+    std::size_t stack_used_ = 0;
     carrier* carrier_ = nullptr; ///< the thread, and the stack to go back to when nothing is ready
     fiber_wait* waiting_ = nullptr;
     bool suspended_ = true;

@@ -60,10 +60,12 @@ class fiber_task final : public fiber
         {
             std::exception_ptr e = std::current_exception();
             callable_.reset();
+            note_stack_use();
             finish(std::move(e));
             return;
         }
         callable_.reset();
+        note_stack_use();
         finish();
     }
 

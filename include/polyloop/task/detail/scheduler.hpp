@@ -61,6 +61,7 @@ class POLYLOOP_DECL scheduler final : public task_registry
         {
             next_id_ = draw_context_ids(id_block);
             last_id_ = next_id_ + id_block;
+            stacks_->tick();
         }
         return next_id_++;
     }

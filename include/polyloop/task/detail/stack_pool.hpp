@@ -10,12 +10,15 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 namespace polyloop::detail {
 
 class stack_pool;
+struct stack_slab;
 
 /// The top of a stack: what stays with the memory from fiber to fiber. Below it lie the frames.
 struct stack_slot : execution
@@ -23,13 +26,71 @@ struct stack_slot : execution
     stack_pool* pool = nullptr;
     stack_slot* next = nullptr;
     fiber* occupant = nullptr;
+    stack_slab* slab = nullptr;
+    unsigned valgrind_id = 0;
+
+    /// Bytes that were used at most by those who ran here since it was painted.
+    POLYLOOP_DECL std::size_t used() const noexcept;
+};
+
+/// Idle stacks, the last one in the first one out.
+///
+/// Invariant: base <= floor <= top <= limit. What lies below the floor was not taken since the
+/// last `age`: the floor sinks only when it is met, so that counting costs nothing on the way.
+class stack_shelf
+{
+  public:
+    bool has_above_floor() const noexcept
+    {
+        return top_ != floor_;
+    }
+    bool has_room() const noexcept
+    {
+        return top_ != limit_;
+    }
+    stack_slot& pop() noexcept
+    {
+        return **--top_;
+    }
+    void push(stack_slot& s) noexcept
+    {
+        *top_++ = &s;
+    }
+
+    std::size_t size() const noexcept
+    {
+        return static_cast<std::size_t>(top_ - base_.get());
+    }
+    stack_slot** begin() const noexcept
+    {
+        return base_.get();
+    }
+
+    /// Lowers the floor; false where the shelf is empty.
+    bool sink() noexcept;
+    /// Up to `most` places. False where there are as many, or no memory for more.
+    bool grow(std::size_t most) noexcept;
+    /// Takes the `n` lowest, which idle longest, off: those at `begin` before this call.
+    void drop_lowest(std::size_t n) noexcept;
+    /// How many were not taken since the last call.
+    std::size_t age() noexcept;
+
+  private:
+    std::unique_ptr<stack_slot*[]> base_;
+    stack_slot** top_ = nullptr;
+    stack_slot** floor_ = nullptr;
+    stack_slot** limit_ = nullptr;
 };
 
 /// The stacks of one loop: carved from large mappings, a guard page below each, kept with their
 /// parked contexts when their fiber has ended.
 ///
+/// A stack is *hot* while it has a slot: in use, on the shelf or among the returned ones. A *cold*
+/// one is an address range that takes no memory; a mapping whose stacks are all cold is given up.
+///
 /// Invariants
-/// - `local_` belongs to a single loop's own thread; everything else that allocates takes `mutex_`.
+/// - `shelf_` belongs to a single loop's own thread (`mine()`), on other loops to `mutex_`, which
+///   also guards the slabs.
 /// - Any thread may give back: onto `returned_`, a lock-free stack that is only ever taken
 ///   whole.
 /// - The pool lives until its loop is gone and every stack is back; those of fibers that did not
@@ -43,73 +104,112 @@ class stack_pool
 
     /// A stack with a context that stands at `entry` or is parked. Throws the system's error where
     /// memory or mappings are exhausted.
-    /// `near`: on the thread of a single loop.
-    stack_slot& get(bool near)
+    stack_slot& get()
     {
-        if (near && local_) [[likely]]
-        {
-            stack_slot& s = *local_;
-            local_ = s.next;
-            --local_size_;
-            return s;
-        }
+        if (mine() && shelf_.has_above_floor()) [[likely]]
+            return shelf_.pop();
         return get_slow();
     }
 
     void put(stack_slot& s) noexcept
     {
-        if (mine() && local_size_ < keep_) [[likely]]
+        if (mine() && shelf_.has_room()) [[likely]]
         {
-            s.next = local_;
-            local_ = &s;
-            ++local_size_;
+            shelf_.push(s);
             return;
         }
         put_slow(s);
     }
 
+    /// Now and then, on a single loop's own thread: lets go of what has long been idle.
+    void tick() noexcept
+    {
+        if (mine())
+            age();
+    }
+
     /// The loop is gone. The pool deletes itself when the last stack is back.
     POLYLOOP_DECL void orphan() noexcept;
 
-  private:
-    struct slab
+    /// The stacks are painted before each use, so that `stack_slot::used` tells something.
+    bool paints() const noexcept
     {
-        std::byte* base;
-        std::size_t length;
-    };
+        return paints_;
+    }
+    bool reports_overflow() const noexcept
+    {
+        return core_->options().stacks.report_overflow;
+    }
+    loop_core& core() const noexcept
+    {
+        return *core_;
+    }
+    std::size_t guard_size() const noexcept
+    {
+        return guard_size_;
+    }
 
-    /// Whether the calling thread may touch `local_`: to be asked before that.
+  private:
+    /// Whether the calling thread may touch the shelf without a lock: to be asked before that.
     bool mine() const noexcept
     {
-        return core_->single() && core_->on_loop();
+        return this_frame().core == owner_;
+    }
+
+    /// The shelf is every thread's, by the lock. (Painted stacks of a single loop stand on none.)
+    bool shared() const noexcept
+    {
+        return !core_->single();
     }
 
     ~stack_pool();
     POLYLOOP_DECL stack_slot& get_slow();
     POLYLOOP_DECL void put_slow(stack_slot& s) noexcept;
-    stack_slot& carve();
+    POLYLOOP_DECL void age() noexcept;
+    stack_slot* take_idle() noexcept;
+    stack_slot* take_offered() noexcept;
+    void take_in(stack_slot* s) noexcept;
+    void offer() noexcept;
+    void put_returned(stack_slot& s) noexcept;
+    void push_returned(stack_slot& s) noexcept;
+    void gone_back() noexcept;
+    stack_slot& heat();
+    stack_slab& new_slab();
     void guard(std::byte* page);
+    void touch(stack_slot& s) noexcept;
+    void cool(stack_slot** slots, std::size_t n) noexcept;
+    void cool_lowest(std::size_t n) noexcept;
+    void unmap(stack_slab& s) noexcept;
+    std::byte* bottom(stack_slab const& s, unsigned i) const noexcept;
+    stack_slot* slot(stack_slab const& s, unsigned i) const noexcept;
     static stack_slot* orphaned_mark() noexcept;
+
+    loop_core const* owner_; // whose thread has the shelf; nobody's: `this`, which is no core
+    stack_shelf shelf_;
 
     core_ptr core_;
     void (*entry_)(boost::context::detail::transfer_t);
+    bool const paints_;
     std::size_t const page_;
     std::size_t const stack_size_; // usable, whole pages
     std::size_t const guard_size_;
     std::size_t const keep_;
-
-    stack_slot* local_ = nullptr;
-    std::size_t local_size_ = 0;
+    steady_time aged_at_{};
+    std::size_t quota_ = 0; // found idle, and still to be let go of
+    unsigned draws_ = 0;    // on loops of higher concurrency: when to age
 
     std::mutex mutex_;
-    stack_slot* central_ = nullptr;
-    std::vector<slab> slabs_;
-    std::vector<stack_slot*> made_;
-    std::byte* carve_ = nullptr;
-    std::byte* carve_end_ = nullptr;
+    std::vector<std::unique_ptr<stack_slab>> slabs_;
+    stack_slab* open_ = nullptr; // those with cold stacks
+    std::size_t hot_ = 0;
+    stack_slot* offered_ = nullptr; // on a single loop, for other threads
+    bool drawn_ = false;            // they asked since the last `age`
     bool guard_by_advice_ = true;
 
     alignas(64) std::atomic<stack_slot*> returned_ = nullptr;
+    // With those offered, and with the shelf where that is shared.
+    std::atomic<std::size_t> returned_size_ = 0;
+    std::atomic<bool> wanted_ = false;
     std::atomic<std::ptrdiff_t> orphans_ = 0;
 };
 

@@ -1,0 +1,379 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+// Programs whose loop or runner goes away at each of their suspensions in turn: nothing is
+// leaked, and nothing hangs.
+#define BOOST_TEST_MODULE task.abandon
+
+#include <polyloop/task/run_until_complete.hpp>
+#include <polyloop/task/spawn.hpp>
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/use_fiber.hpp>
+
+#include "support/policies.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+namespace asio = boost::asio;
+namespace data = boost::unit_test::data;
+
+namespace {
+
+/// Something that has to be destroyed as often as it is made.
+class counted
+{
+  public:
+    static inline std::atomic<int> alive = 0;
+
+    counted() : memory_(std::make_unique<int>(1))
+    {
+        ++alive;
+    }
+    counted(counted const&) : counted()
+    {
+    }
+    counted& operator=(counted const&) = default;
+    ~counted()
+    {
+        --alive;
+    }
+
+  private:
+    std::shared_ptr<int> memory_;
+};
+
+/// What a program tells before each of its waits. At the k-th, something happens to it.
+class watch
+{
+  public:
+    watch(int k, std::function<void()> happening) : k_(k), happening_(std::move(happening))
+    {
+    }
+
+    void wait()
+    {
+        if (++n_ == k_)
+            happening_();
+    }
+    int count() const
+    {
+        return n_;
+    }
+
+  private:
+    int const k_;
+    std::function<void()> const happening_;
+    std::atomic<int> n_ = 0;
+};
+
+// -- the programs ------------------------------------------------------------------------------
+
+void nested(watch& w, int depth)
+{
+    counted const c;
+    auto a = spawn([&w, depth, c] {
+        w.wait();
+        this_fiber::yield();
+        if (depth != 0)
+            nested(w, depth - 1);
+    });
+    auto b = spawn([&w, c] {
+        w.wait();
+        this_fiber::sleep_for(1ms);
+        return c;
+    });
+    // A fiber that throws past `a` and `b` must not leave them with a dead `w`; they hold
+    // nothing else of this frame.
+    w.wait();
+    a.join();
+    w.wait();
+    b.join_for(1h);
+}
+
+void nested_program(watch& w)
+{
+    nested(w, 3);
+}
+
+void detached_program(watch& w)
+{
+    for (int i = 0; i != 5; ++i)
+        (void)spawn([&w, i, c = counted()] {
+            w.wait();
+            this_fiber::sleep_for(i * 100us);
+            w.wait();
+            this_fiber::yield();
+        });
+    w.wait();
+    this_fiber::sleep_for(1ms);
+}
+
+/// Waits once more on its way out.
+struct slow_to_leave
+{
+    watch& w;
+    counted c = {};
+
+    ~slow_to_leave()
+    {
+        try
+        {
+            w.wait();
+            this_fiber::sleep_for(100us);
+        }
+        catch (...) // refused while the loop unwinds
+        {
+        }
+    }
+};
+
+void cleanup_program(watch& w)
+{
+    std::vector<task<>> all;
+    for (int i = 0; i != 3; ++i)
+        all.push_back(spawn([&w, c = counted()] {
+            slow_to_leave const s{w};
+            w.wait();
+            this_fiber::sleep_for(1h);
+        }));
+    w.wait();
+    this_fiber::yield();
+    for (auto& t : all)
+        t.cancel();
+    for (auto& t : all)
+        try
+        {
+            w.wait();
+            t.join();
+        }
+        catch (boost::system::system_error const&)
+        {
+        }
+}
+
+void socket_program(watch& w)
+{
+    using stream = asio::local::stream_protocol::socket;
+    auto& io = get_running_loop().io_context();
+    auto ends = std::make_shared<std::pair<stream, stream>>(stream(io), stream(io));
+    asio::local::connect_pair(ends->first, ends->second);
+    auto echo = spawn(get_running_loop(), [&w, ends, c = counted()] {
+        char byte[1];
+        for (int i = 0; i != 3; ++i)
+        {
+            w.wait();
+            asio::async_read(ends->second, asio::buffer(byte), use_fiber);
+            w.wait();
+            asio::async_write(ends->second, asio::buffer(byte), use_fiber);
+        }
+    });
+    char byte[1] = {'x'};
+    for (int i = 0; i != 3; ++i)
+    {
+        w.wait();
+        asio::async_write(ends->first, asio::buffer(byte), use_fiber);
+        w.wait();
+        asio::async_read(ends->first, asio::buffer(byte), use_fiber);
+    }
+    asio::steady_timer t(io, 100us);
+    w.wait();
+    t.async_wait(use_fiber);
+    w.wait();
+    echo.join();
+}
+
+asio::awaitable<counted> doze(watch& w)
+{
+    counted const c;
+    asio::steady_timer t(co_await asio::this_coro::executor, 100us);
+    w.wait();
+    co_await t.async_wait(asio::use_awaitable);
+    co_return c;
+}
+
+void coroutine_program(watch& w)
+{
+    auto outer = spawn([&w]() -> asio::awaitable<counted> {
+        counted const c;
+        auto inner = spawn([&w] { return doze(w); });
+        co_await doze(w);
+        w.wait();
+        co_return co_await inner.async_join(asio::use_awaitable);
+    });
+    auto second = spawn([&w] { return doze(w); });
+    w.wait();
+    outer.join();
+    w.wait();
+    second.join();
+}
+
+void callbacks_program(watch& w)
+{
+    event_loop& loop = get_running_loop();
+    auto timer = std::make_shared<asio::steady_timer>(loop.io_context(), 1h);
+    loop.call_later(200us, [timer, c = counted()] { timer->cancel(); });
+    loop.call_later(1h, [c = counted()] {});
+    boost::system::error_code ec;
+    w.wait();
+    timer->async_wait(use_fiber[ec]);
+    loop.call_soon([c = counted()] {});
+    w.wait();
+    this_fiber::yield();
+}
+
+struct program
+{
+    char const* name;
+    void (*run)(watch&);
+};
+
+std::ostream& operator<<(std::ostream& out, program const& p)
+{
+    return out << p.name;
+}
+
+program const programs[] = {
+    {"nested", nested_program},       {"detached", detached_program},
+    {"cleanup", cleanup_program},     {"sockets", socket_program},
+    {"coroutines", coroutine_program}, {"callbacks", callbacks_program},
+};
+
+/// Calls `attempt(k)`, which gives the number of waits it saw, for k = 1, 2, ... until the program
+/// is over before the k-th; that it is at some time shows that every wait was tried.
+void at_each_wait(std::function<int(int)> const& attempt)
+{
+    int k = 1;
+    while (attempt(k) >= k)
+    {
+        BOOST_TEST(counted::alive == 0, "wait " << k << ": " << counted::alive << " alive");
+        counted::alive = 0;
+        BOOST_TEST_REQUIRE(++k < 1000);
+    }
+    BOOST_TEST(counted::alive == 0);
+    BOOST_TEST(k > 2);
+}
+
+struct failure : std::runtime_error
+{
+    failure() : std::runtime_error("the k-th wait")
+    {
+    }
+};
+
+} // namespace
+
+BOOST_DATA_TEST_CASE(a_loop_destroyed_at_each_wait,
+                     data::make(programs) * data::make({1u, 2u}), p, concurrency)
+{
+    for (bool const close : {true, false})
+        at_each_wait([&](int k) {
+            event_loop* here = nullptr;
+            watch w(k, [&] { here->stop(); });
+            {
+                event_loop loop({.concurrency = concurrency, .debug = false});
+                loop.set_exception_handler([](event_loop&, exception_context const&) {});
+                here = &loop;
+                try
+                {
+                    run_until_complete(loop, [&] { p.run(w); });
+                }
+                catch (boost::system::system_error const& e)
+                {
+                    BOOST_TEST(e.code() == make_error_code(error::loop_stopped));
+                }
+                if (close)
+                    loop.close();
+            }
+            return w.count();
+        });
+}
+
+BOOST_DATA_TEST_CASE(an_adopted_loop_destroyed_after_each_handler, data::make(programs), p)
+{
+    // The io_context ends before the loop, or after it.
+    for (bool const context_first : {false, true})
+        at_each_wait([&](int k) {
+            watch w(0, [] {});
+            int ran = 0;
+            auto io = std::make_unique<asio::io_context>();
+            auto loop = std::make_unique<event_loop>(*io, loop_options{.debug = false});
+            loop->set_exception_handler([](event_loop&, exception_context const&) {});
+            auto main = spawn(*loop, [&] { p.run(w); });
+            while (ran != k && !main.done() && io->run_one() != 0)
+                ++ran;
+            bool const over = main.done();
+            if (context_first)
+                loop->close();
+            loop.reset();
+            io.reset();
+            BOOST_TEST(main.done());
+            return over ? ran - 1 : ran;
+        });
+}
+
+BOOST_DATA_TEST_CASE(a_runner_closed_at_each_wait,
+                     data::make(programs) * data::make(test::every_policy), p, policy)
+{
+    at_each_wait([&](int k) {
+        event_loop* main_loop = nullptr;
+        watch w(k, [&] { main_loop->stop(); });
+        {
+            runner r({.policy = make_policy(policy), .debug = false});
+            r.get_loop().set_exception_handler([](event_loop&, exception_context const&) {});
+            main_loop = &r.get_loop();
+            try
+            {
+                r.run([&] { p.run(w); });
+            }
+            catch (boost::system::system_error const& e)
+            {
+                BOOST_TEST(e.code() == make_error_code(error::loop_stopped));
+            }
+        }
+        return w.count();
+    });
+}
+
+BOOST_DATA_TEST_CASE(a_run_whose_program_fails_at_each_wait,
+                     data::make(programs) * data::make(test::every_policy), p, policy)
+{
+    at_each_wait([&](int k) {
+        watch w(k, [] { throw failure(); });
+        {
+            runner r({.policy = make_policy(policy), .debug = false});
+            r.get_loop().set_exception_handler([](event_loop&, exception_context const&) {});
+            try
+            {
+                r.run([&] { p.run(w); });
+            }
+            catch (failure const&)
+            {
+            }
+            catch (boost::system::system_error const& e)
+            {
+                BOOST_TEST(e.code() == asio::error::operation_aborted);
+            }
+        }
+        return w.count();
+    });
+}
