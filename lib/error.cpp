@@ -57,6 +57,9 @@ char const* describe(error e) noexcept
         return "the handle is empty: assign it from spawn or call_soon first";
     case error::policy_in_use:
         return "the policy object serves another run: give each run a policy of its own";
+    case error::group_closed:
+        return "the task group is ending or over: spawn before it is joined, cancelled or has "
+               "failed";
     }
     return "unknown polyloop error: the library that made it is newer than the one that "
            "prints it";

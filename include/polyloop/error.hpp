@@ -43,6 +43,7 @@ enum class error
     result_taken,         ///< a result that cannot be copied was taken before
     empty_handle,         ///< a default-constructed or moved-from handle
     policy_in_use,        ///< the policy object serves another run
+    group_closed,         ///< the task group is ending or over
 };
 
 POLYLOOP_DECL boost::system::error_category const& error_category() noexcept;

@@ -10,7 +10,6 @@
 #include <boost/assert.hpp>
 
 namespace polyloop::detail {
-namespace {
 
 bool is_cancellation(std::exception_ptr const& e) noexcept
 {
@@ -29,8 +28,6 @@ bool is_cancellation(std::exception_ptr const& e) noexcept
         return false;
     }
 }
-
-} // namespace
 
 bool task_base::add_waiter(join_waiter& w) noexcept
 {

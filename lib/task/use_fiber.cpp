@@ -104,20 +104,9 @@ void timed_operation_wait::await_message() noexcept
 
 std::exception_ptr timed_operation_wait::outcome(std::exception_ptr e) noexcept
 {
-    if (e && expired_ && !interrupted())
-        try
-        {
-            std::rethrow_exception(e);
-        }
-        catch (boost::system::system_error const& x)
-        {
-            if (x.code() == boost::asio::error::operation_aborted)
-                return std::make_exception_ptr(boost::system::system_error(
-                    boost::system::error_code(boost::asio::error::timed_out)));
-        }
-        catch (...)
-        {
-        }
+    if (expired_ && !interrupted() && is_cancellation(e))
+        return std::make_exception_ptr(boost::system::system_error(
+            boost::system::error_code(boost::asio::error::timed_out)));
     return operation_wait::outcome(std::move(e));
 }
 

@@ -339,6 +339,9 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
 using task_ptr = boost::intrusive_ptr<task_base>;
 
+/// Whether it is `operation_aborted`, the form that a cancellation takes; not for null.
+POLYLOOP_DECL bool is_cancellation(std::exception_ptr const& e) noexcept;
+
 } // namespace polyloop::detail
 
 #endif
