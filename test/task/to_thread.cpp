@@ -123,13 +123,13 @@ BOOST_AUTO_TEST_CASE(run_in_executor_works_for_fibers_and_can_be_cancelled)
         auto started = std::make_shared<std::latch>(1);
         auto hold = std::make_shared<std::latch>(1);
         auto t = spawn(loop, [started, hold]() -> asio::awaitable<int> {
-            co_return co_await get_running_loop().run_in_executor(
-                [started, hold] {
-                    started->count_down();
-                    hold->wait();
-                    return 1;
-                },
-                asio::use_awaitable);
+            // A name of its own: GCC 12 destroys the captures of a temporary here twice.
+            auto work = [started, hold] {
+                started->count_down();
+                hold->wait();
+                return 1;
+            };
+            co_return co_await get_running_loop().run_in_executor(work, asio::use_awaitable);
         });
         yield_until([&] { return started->try_wait(); });
         t.cancel();

@@ -354,6 +354,7 @@ class executor_call final : public executor_job
                         ... a = std::move(args)]() mutable {
             if (slot.is_connected())
                 slot.clear();
+            w.reset(); // its executor may be valid no longer than the wait
             std::move(h)(std::move(a)...);
         });
         drop();

@@ -122,10 +122,11 @@ struct rendezvous::parked_handler : parked
         std::unique_ptr<parked_handler> const self(static_cast<parked_handler*>(&p));
         auto const ex = self->work.get_executor();
         auto slot = asio::get_associated_cancellation_slot(self->handler);
-        asio::post(ex, [h = std::move(self->handler), work = std::move(self->work), slot,
+        asio::post(ex, [h = std::move(self->handler), w = std::move(self->work), slot,
                         o = self->result]() mutable {
             if (slot.is_connected())
                 slot.clear();
+            w.reset();
             std::move(h)(o);
         });
     }
