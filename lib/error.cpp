@@ -60,6 +60,8 @@ char const* describe(error e) noexcept
     case error::group_closed:
         return "the task group is ending or over: spawn before it is joined, cancelled or has "
                "failed";
+    case error::no_value:
+        return "the fiber_local has no value in this context: set it, or give it an initial one";
     }
     return "unknown polyloop error: the library that made it is newer than the one that "
            "prints it";

@@ -44,6 +44,7 @@ enum class error
     empty_handle,         ///< a default-constructed or moved-from handle
     policy_in_use,        ///< the policy object serves another run
     group_closed,         ///< the task group is ending or over
+    no_value,             ///< a fiber_local that was not set
 };
 
 POLYLOOP_DECL boost::system::error_category const& error_category() noexcept;

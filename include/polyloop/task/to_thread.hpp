@@ -37,7 +37,8 @@ auto to_thread(F&& f, spawn_options options = {})
         [&loop, g = callable(std::forward<F>(f))]() mutable -> value {
             // Results need not be default-constructible on this way.
             auto stored = loop.run_in_executor(
-                [h = std::move(g)]() mutable {
+                [h = std::move(g), locals = detail::share_locals()]() mutable {
+                    detail::locals_scope const scope(std::move(locals));
                     detail::task_value<value> v;
                     v.set_from(h);
                     return v;
