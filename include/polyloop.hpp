@@ -12,6 +12,7 @@
 #include <polyloop/loop/loop_group.hpp>
 #include <polyloop/loop/strand.hpp>
 #include <polyloop/loop/tcp.hpp>
+#include <polyloop/loop/timer.hpp>
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
 #include <polyloop/policy/placement.hpp>
@@ -26,12 +27,20 @@
 #include <polyloop/sync/mutex.hpp>
 #include <polyloop/sync/semaphore.hpp>
 #include <polyloop/sync/shared_mutex.hpp>
+#include <polyloop/task/exception_group.hpp>
+#include <polyloop/task/fiber_local.hpp>
+#include <polyloop/task/gather.hpp>
 #include <polyloop/task/run_until_complete.hpp>
+#include <polyloop/task/shield.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/stack_usage.hpp>
 #include <polyloop/task/task.hpp>
+#include <polyloop/task/task_group.hpp>
 #include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/timeout.hpp>
+#include <polyloop/task/to_thread.hpp>
 #include <polyloop/task/use_fiber.hpp>
+#include <polyloop/task/wait.hpp>
 #include <polyloop/version.hpp>
 
 #endif

@@ -64,6 +64,11 @@ char const* describe(error e) noexcept
         return "the barrier is broken: reset it when all parties have left";
     case error::channel_closed:
         return "the channel is closed: send before close, and stop receiving when it is drained";
+    case error::group_closed:
+        return "the task group is ending or over: spawn before it is joined, cancelled or has "
+               "failed";
+    case error::no_value:
+        return "the fiber_local has no value in this context: set it, or give it an initial one";
     }
     return "unknown polyloop error: the library that made it is newer than the one that "
            "prints it";

@@ -46,6 +46,8 @@ enum class error
     not_owner,            ///< what is unlocked is not locked by the calling context
     broken_barrier,       ///< the barrier was aborted, or reset while others waited
     channel_closed,       ///< the channel was closed
+    group_closed,         ///< the task group is ending or over
+    no_value,             ///< a fiber_local that was not set
 };
 
 POLYLOOP_DECL boost::system::error_category const& error_category() noexcept;

@@ -12,6 +12,9 @@ class event_loop;
 class strand;
 class callback_handle;
 class loop_group;
+class timer;
+class task_group;
+class exception_group;
 class event_loop_policy;
 template <class T>
 class task;

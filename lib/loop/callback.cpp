@@ -11,6 +11,8 @@ callback::callback(loop_core& c, manager m) noexcept
 {
     expire = &callback::on_expire;
     dropped = &callback::on_drop;
+    if (locals_in_use()) [[unlikely]]
+        locals_ = share_locals();
 }
 
 bool callback::leave_pending(state next) noexcept
@@ -137,7 +139,13 @@ void callback::perform(verb v)
     steady_time const begin = timed ? std::chrono::steady_clock::now() : steady_time();
     try
     {
-        manage_(this, operation::call);
+        if (!locals_in_use()) [[likely]]
+            manage_(this, operation::call);
+        else
+        {
+            locals_scope const scope(std::move(locals_));
+            manage_(this, operation::call);
+        }
     }
     catch (...)
     {

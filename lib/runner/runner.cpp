@@ -52,6 +52,7 @@ event_loop& runner::get_loop()
 
 void runner::initialize()
 {
+    locals_ = detail::share_locals();
     policy_ = options_.policy;
     if (!policy_ && !options_.loop_factory)
         policy_ = get_event_loop_policy();

@@ -10,7 +10,6 @@
 #include <boost/assert.hpp>
 
 namespace polyloop::detail {
-namespace {
 
 bool is_cancellation(std::exception_ptr const& e) noexcept
 {
@@ -29,8 +28,6 @@ bool is_cancellation(std::exception_ptr const& e) noexcept
         return false;
     }
 }
-
-} // namespace
 
 bool task_base::add_waiter(join_waiter& w) noexcept
 {
@@ -122,7 +119,9 @@ bool task_base::cancel() noexcept
 {
     if (done())
         return false;
-    cancelling_.fetch_add(1, std::memory_order_relaxed);
+    int const before = cancelling_.fetch_add(1, std::memory_order_relaxed);
+    if (nth)
+        *nth = before + 1;
     if (core_.single() ? core_.on_loop() : strand_->running_here())
     {
         deliver_cancel();
@@ -160,7 +159,7 @@ void task_base::on_attend(ready_node* n, verb v)
 {
     task_ptr const t(static_cast<message*>(n)->task, false);
     std::uint8_t const what = t->attention_.exchange(0, std::memory_order_acq_rel);
-    if ((what & cancellation) && v == verb::run && t->cancelling() > 0)
+    if ((what & cancellation) && v == verb::run && t->cancelling() > t->met())
         t->deliver_cancel();
     if ((what & far_waiter) && t->done())
         t->notify_far();
@@ -168,6 +167,7 @@ void task_base::on_attend(ready_node* n, verb v)
 
 void task_base::deliver_cancel() noexcept
 {
+    met_.store(cancelling(), std::memory_order_relaxed);
     if (!done() && !interrupt())
         keep_cancel();
 }
@@ -195,12 +195,15 @@ void task_base::release_slow() noexcept
         let_go(); // the loop was closed meanwhile
 }
 
-int task_base::uncancel() noexcept
+int task_base::uncancel(bool met) noexcept
 {
     int n = cancelling_.load(std::memory_order_relaxed);
     while (n > 0 && !cancelling_.compare_exchange_weak(n, n - 1, std::memory_order_relaxed))
     {
     }
+    int const reached = this->met();
+    if (reached > 0 && (met || reached >= n))
+        met_.store(reached - 1, std::memory_order_relaxed);
     if (n == 1)
         must_cancel_.store(false, std::memory_order_relaxed);
     return n > 0 ? n - 1 : 0;

@@ -39,12 +39,75 @@ bool operation_wait::on_interrupt(fiber_wait& w, reason why)
     if (self.completed_)
         return false;
     self.interrupted_ = why == reason::cancel;
+    self.emit();
+    return true;
+}
+
+void operation_wait::emit() noexcept
+{
     // An operation that completes inside of this would else resume the fiber, whose frame the
     // signal lies in.
-    self.emitting_ = true;
-    self.signal_.emit(asio::cancellation_type::terminal);
-    self.emitting_ = false;
-    return true;
+    emitting_ = true;
+    signal_.emit(asio::cancellation_type::terminal);
+    emitting_ = false;
+}
+
+timed_operation_wait::timed_operation_wait(fiber& f, steady_time until)
+    : operation_wait(f), ready_node(&timed_operation_wait::on_message, node_kind::handler)
+{
+    when = until;
+    expire = &timed_operation_wait::on_expire;
+    f.core().insert_timer(*this);
+}
+
+void timed_operation_wait::on_expire(timer_node* n)
+{
+    auto& w = *static_cast<timed_operation_wait*>(n);
+    if (w.self.core().single())
+    {
+        w.expire_now();
+        return;
+    }
+    w.on_its_way_ = true;
+    if (!w.self.strand()->schedule(w))
+        w.on_its_way_ = false; // closed
+}
+
+void timed_operation_wait::on_message(ready_node* n, verb)
+{
+    auto& w = *static_cast<timed_operation_wait*>(n);
+    w.on_its_way_ = false;
+    if (w.leaving_)
+        w.self.resume();
+    else if (!w.completed())
+    {
+        frame_guard guard;
+        guard.frame().strand = w.self.strand();
+        w.expire_now();
+    }
+}
+
+void timed_operation_wait::expire_now() noexcept
+{
+    expired_ = !self.core().unwinding();
+    emit();
+}
+
+void timed_operation_wait::await_message() noexcept
+{
+    leaving_ = true;
+    // A cancellation that comes meanwhile is for the next suspension.
+    fiber_wait never([](fiber_wait&, reason) { return false; });
+    while (on_its_way_)
+        self.suspend(never);
+}
+
+std::exception_ptr timed_operation_wait::outcome(std::exception_ptr e) noexcept
+{
+    if (expired_ && !interrupted() && is_cancellation(e))
+        return std::make_exception_ptr(boost::system::system_error(
+            boost::system::error_code(boost::asio::error::timed_out)));
+    return operation_wait::outcome(std::move(e));
 }
 
 } // namespace polyloop::detail

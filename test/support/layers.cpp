@@ -52,6 +52,7 @@ constexpr std::array detail_openings{
     opening{"policy", "context"},
     opening{"policy", "loop"},
     opening{"task", "context"},
+    opening{"runner", "context"},
     opening{"task", "loop"},
     opening{"runner", "loop"},
     opening{"runner", "task"},

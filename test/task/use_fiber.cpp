@@ -8,12 +8,14 @@
 
 #include "support/error.hpp"
 #include "support/policies.hpp"
+#include "support/seeds.hpp"
 
 #include <polyloop/loop/tcp.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/experimental/concurrent_channel.hpp>
 #include <boost/asio/local/connect_pair.hpp>
@@ -23,6 +25,7 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/test/unit_test.hpp>
 
@@ -364,4 +367,143 @@ BOOST_AUTO_TEST_CASE(cancel_races_with_completion)
                 }
                 BOOST_TEST(ended + never_started == 100);
             });
+}
+
+BOOST_AUTO_TEST_CASE(a_deadline_ends_an_operation_that_takes_too_long)
+{
+    test::under_every_policy([] {
+        test::fails_with const timed_out(make_error_code(asio::error::timed_out));
+        socket_pair s(get_running_loop());
+        char c[4] = {};
+        BOOST_CHECK_EXCEPTION(s.a.async_read_some(asio::buffer(c), use_fiber(1ms)),
+                              boost::system::system_error, timed_out);
+        BOOST_CHECK_EXCEPTION(
+            s.a.async_read_some(asio::buffer(c), use_fiber(std::chrono::steady_clock::now())),
+            boost::system::system_error, timed_out);
+        error_code ec;
+        BOOST_TEST(s.a.async_read_some(asio::buffer(c), use_fiber(1ms)[ec]) == 0u);
+        BOOST_TEST(ec == asio::error::timed_out);
+        ec = {};
+        s.a.async_wait(local::socket::wait_read, use_fiber[ec](1ms));
+        BOOST_TEST(ec == asio::error::timed_out);
+        auto const [e, n] = s.a.async_read_some(asio::buffer(c), asio::as_tuple(use_fiber(1ms)));
+        BOOST_TEST(e == asio::error::timed_out);
+        BOOST_TEST(n == 0u);
+        // Neither the socket nor the task is any worse for it.
+        asio::async_write(s.b, asio::buffer("ab", 2), use_fiber(1h));
+        BOOST_TEST(s.a.async_read_some(asio::buffer(c), use_fiber(1h)) == 2u);
+        BOOST_TEST(!this_fiber::cancelled());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(what_arrived_before_the_deadline_is_told)
+{
+    test::under_every_policy([] {
+        socket_pair s(get_running_loop());
+        asio::write(s.b, asio::buffer("abc", 3));
+        char c[8] = {};
+        // All of what a composed operation got until then.
+        error_code ec;
+        BOOST_TEST(asio::async_read(s.a, asio::buffer(c), use_fiber(2ms)[ec]) == 3u);
+        BOOST_TEST(ec == asio::error::timed_out);
+        // Completed before it was looked at.
+        asio::write(s.b, asio::buffer("de", 2));
+        BOOST_TEST(s.a.async_read_some(asio::buffer(c), use_fiber(0s)) == 2u);
+        BOOST_TEST(s.b.async_write_some(asio::buffer("f", 1), use_fiber(-1h)) == 1u);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancellation_wins_over_a_deadline_of_an_operation)
+{
+    test::under_every_policy([] {
+        std::atomic<bool> started = false;
+        auto t = spawn([&started] {
+            socket_pair s(get_running_loop());
+            char c = 0;
+            started = true;
+            s.a.async_read_some(asio::buffer(&c, 1), use_fiber(24h));
+        });
+        while (!started)
+            this_fiber::yield();
+        t.cancel();
+        BOOST_CHECK_EXCEPTION(t.join(), boost::system::system_error, aborted);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(an_operation_that_throws_exceptions_is_timed_out_too)
+{
+    test::under_every_policy([] {
+        auto sleeping = []() -> asio::awaitable<int> {
+            asio::steady_timer t(co_await asio::this_coro::executor, 24h);
+            co_await t.async_wait(asio::use_awaitable);
+            co_return 1;
+        };
+        BOOST_CHECK_EXCEPTION(
+            asio::co_spawn(get_running_loop().io_context(), sleeping, use_fiber(1ms)),
+            boost::system::system_error,
+            test::fails_with(make_error_code(asio::error::timed_out)));
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_deadline_outside_of_a_fiber_is_refused)
+{
+    asio::io_context io;
+    asio::steady_timer t(io, 1h);
+    BOOST_CHECK_EXCEPTION(t.async_wait(use_fiber(1s)), boost::system::system_error,
+                          test::fails_with(error::not_in_fiber));
+}
+
+BOOST_AUTO_TEST_CASE(deadlines_completions_and_cancellations_may_meet)
+{
+    // The bytes arrive just when the deadline expires, and somebody cancels: nothing is lost, and
+    // each read says one thing.
+    test::for_seeds(5, [](test::engine& e) {
+        auto const seed = e();
+        test::under_every_policy([seed] {
+            test::engine draws(seed);
+            for (int i = 0; i != 30; ++i)
+            {
+                auto const limit = std::chrono::microseconds(test::draw(draws, 0, 1500));
+                auto const length = std::chrono::microseconds(test::draw(draws, 0, 1500));
+                auto const delay = std::chrono::microseconds(test::draw(draws, 0, 1500));
+                bool const cancelled = test::draw(draws, 0, 2) == 0;
+                std::atomic<bool> started = false;
+                task<bool> t = spawn([limit, length, &started] {
+                    started = true;
+                    event_loop& loop = get_running_loop();
+                    socket_pair s(loop);
+                    auto writer = spawn(loop, [&] {
+                        this_fiber::sleep_for(length);
+                        asio::write(s.b, asio::buffer("x", 1));
+                    });
+                    char c = 0;
+                    error_code ec;
+                    auto const n =
+                        s.a.async_read_some(asio::buffer(&c, 1), use_fiber(limit)[ec]);
+                    bool const right =
+                        ec ? n == 0 && c == 0 && (ec == asio::error::timed_out ||
+                                                  this_fiber::cancelled())
+                           : n == 1 && c == 'x';
+                    while (!writer.done())
+                        try
+                        {
+                            this_fiber::sleep_for(10us);
+                        }
+                        catch (boost::system::system_error const&)
+                        {
+                        }
+                    return right && (ec || s.a.available() == 0) &&
+                           (!ec || s.a.available() == 1);
+                });
+                if (cancelled)
+                {
+                    while (!started) // one that never started has nothing to tell
+                        this_fiber::yield();
+                    this_fiber::sleep_for(delay);
+                    t.cancel();
+                }
+                BOOST_TEST(t.join());
+            }
+        });
+    });
 }

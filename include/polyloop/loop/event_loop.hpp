@@ -10,8 +10,10 @@
 #include <polyloop/loop/exception_context.hpp>
 #include <polyloop/loop/options.hpp>
 
+#include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -174,7 +176,8 @@ class event_loop
     /// `void(std::exception_ptr, R)`, or `void(std::exception_ptr)` where `f` returns nothing.
     ///
     /// The pool is made at the first call. Throws `error::loop_closed`, or
-    /// `error::executor_shut_down` (S76). Cancelling the wait does not stop `f`.
+    /// `error::executor_shut_down` (S76). Cancelling the wait, through its cancellation slot, ends
+    /// it with `operation_aborted` and drops the result; an `f` that was begun runs to its end.
     template <class F, class Token>
     auto run_in_executor(F&& f, Token&& token);
 
@@ -307,7 +310,26 @@ class executor_call final : public executor_job
         work_.reset();
     }
 
+    /// Lets the wait be cancelled. Before the call can end.
+    void connect()
+    {
+        auto slot = asio::get_associated_cancellation_slot(*handler_);
+        if (slot.is_connected())
+            slot.assign([self = boost::intrusive_ptr<executor_call>(this)](
+                            asio::cancellation_type) { self->cancel(); });
+    }
+
   private:
+    void cancel()
+    {
+        auto const aborted = std::make_exception_ptr(boost::system::system_error(
+            boost::system::error_code(asio::error::operation_aborted)));
+        if constexpr (std::is_void_v<R>)
+            complete(aborted);
+        else
+            complete(aborted, R{});
+    }
+
     template <class G>
     static void attempt(std::exception_ptr& error, G g) noexcept
     {
@@ -327,8 +349,14 @@ class executor_call final : public executor_job
         if (!core_->take_job(*this))
             return; // the loop is gone, and the handler with it
         executor const ex = work_->get_executor();
-        asio::post(ex, [h = std::move(*handler_), w = std::move(*work_),
-                        ... a = std::move(args)]() mutable { std::move(h)(std::move(a)...); });
+        auto slot = asio::get_associated_cancellation_slot(*handler_);
+        asio::post(ex, [h = std::move(*handler_), w = std::move(*work_), slot,
+                        ... a = std::move(args)]() mutable {
+            if (slot.is_connected())
+                slot.clear();
+            w.reset(); // its executor may be valid no longer than the wait
+            std::move(h)(std::move(a)...);
+        });
         drop();
         core_->finish_job();
     }
@@ -358,6 +386,7 @@ auto event_loop::run_in_executor(F&& f, Token&& token)
             boost::intrusive_ptr<call> const job(
                 new call(*core, std::move(g), std::move(handler)));
             core->add_job(*job);
+            job->connect();
             asio::post(*p, [job] { job->call(); });
         },
         token, std::move(pool), core_, callable(std::forward<F>(f)));

@@ -65,7 +65,14 @@ class runner
     auto run(F&& main)
     {
         before_run();
-        return run_until_complete(get_loop(), std::forward<F>(main));
+        event_loop& loop = get_loop();
+        unsigned const stops = loop.core().check_run(); // before anything is made (S28)
+        auto t = [&] {
+            detail::locals_scope const scope(locals_);
+            return spawn(loop, std::forward<F>(main), {.name = "main", .key = {}});
+        }();
+        locals_keeper const keeper{locals_, t};
+        return detail::run_until_done(loop, std::move(t), stops);
     }
 
     /// Cancels every task of every loop of the policy and waits, in rounds, until none is left;
@@ -87,7 +94,20 @@ class runner
     POLYLOOP_DECL void before_run() const;
     void initialize();
 
+    /// What a main task set is there in the next run (S56).
+    struct locals_keeper
+    {
+        ~locals_keeper()
+        {
+            if (main.done())
+                locals = main.get().locals();
+        }
+        detail::locals_ptr& locals;
+        task<> main;
+    };
+
     run_options options_;
+    detail::locals_ptr locals_; // the thread's when the loop was made
     state state_ = state::created;
     std::shared_ptr<event_loop_policy> policy_; // null where a factory stands in its place
     std::shared_ptr<event_loop> loop_;

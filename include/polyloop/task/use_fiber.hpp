@@ -6,14 +6,19 @@
 #define POLYLOOP_TASK_USE_FIBER_HPP
 
 #include <polyloop/task/detail/fiber_waiter.hpp>
+#include <polyloop/task/detail/task_deadline.hpp>
 
 #include <boost/asio/async_result.hpp>
 #include <boost/system/error_code.hpp>
 
+#include <chrono>
 #include <type_traits>
 #include <utility>
 
 namespace polyloop {
+
+template <class Limit>
+struct timed_use_fiber_t;
 
 /// A completion token: the calling fiber waits, and the initiating function returns what the
 /// operation completed with.
@@ -28,8 +33,20 @@ namespace polyloop {
 /// cancellation slot, and throws (or stores) `operation_aborted`. One that has not begun is thrown
 /// too where a result cannot be default-constructed (a socket, say). A result that was there
 /// before is kept, and the cancellation is delivered at the next suspension.
+///
+/// With a deadline, `use_fiber(30s)`, see `timed_use_fiber_t`.
 struct use_fiber_t
 {
+    /// The same with a limit to how long the operation may take, from each use of the token; any
+    /// duration, which saturates.
+    template <class Rep, class Period>
+    constexpr timed_use_fiber_t<std::chrono::nanoseconds>
+    operator()(std::chrono::duration<Rep, Period> limit) const noexcept;
+
+    /// The same with a point in time, for what several operations may take together.
+    constexpr timed_use_fiber_t<std::chrono::steady_clock::time_point>
+    operator()(std::chrono::steady_clock::time_point when) const noexcept;
+
     /// Stores an operation's error code in `where` instead of throwing it.
     constexpr use_fiber_t operator[](boost::system::error_code& where) const noexcept
     {
@@ -67,6 +84,42 @@ struct use_fiber_t
 
 inline constexpr use_fiber_t use_fiber{};
 
+/// `use_fiber` with a deadline: `socket.async_read_some(buffer, use_fiber(30s))`.
+///
+/// A deadline that expires cancels the operation, which then throws (or stores)
+/// `asio::error::timed_out`, with what it did until then where it tells that (bytes, say). An
+/// operation that completed first has its result, even if that was fetched too late. A
+/// cancellation of the task wins over the deadline. Operations that cannot be cancelled end when
+/// they end. `Limit` is a duration, which counts from the loop's time when the operation starts,
+/// or a time point.
+///
+/// Costs no allocation, no system call and no clock read.
+template <class Limit>
+struct timed_use_fiber_t
+{
+    /// Stores an operation's error code in `where` instead of throwing it.
+    constexpr timed_use_fiber_t operator[](boost::system::error_code& where) const noexcept
+    {
+        return {limit, &where};
+    }
+
+    Limit limit;
+    boost::system::error_code* ec = nullptr;
+};
+
+template <class Rep, class Period>
+constexpr timed_use_fiber_t<std::chrono::nanoseconds>
+use_fiber_t::operator()(std::chrono::duration<Rep, Period> limit) const noexcept
+{
+    return {detail::to_nanoseconds(limit), ec};
+}
+
+constexpr timed_use_fiber_t<std::chrono::steady_clock::time_point>
+use_fiber_t::operator()(std::chrono::steady_clock::time_point when) const noexcept
+{
+    return {when, ec};
+}
+
 } // namespace polyloop
 
 namespace boost::asio {
@@ -86,6 +139,27 @@ class async_result<polyloop::use_fiber_t, R(Args...)>
         if (self.interrupted()) [[unlikely]]
             return waiter::cancelled(token.ec);
         waiter w(self);
+        std::forward<Initiation>(initiation)(typename waiter::handler(w),
+                                             std::forward<InitArgs>(args)...);
+        return w.wait(token.ec);
+    }
+};
+
+template <class Limit, class R, class... Args>
+class async_result<polyloop::timed_use_fiber_t<Limit>, R(Args...)>
+{
+  public:
+    using return_type = typename polyloop::detail::fiber_result<std::decay_t<Args>...>::type;
+
+    template <class Initiation, class... InitArgs>
+    static return_type initiate(Initiation&& initiation,
+                                polyloop::timed_use_fiber_t<Limit> token, InitArgs&&... args)
+    {
+        using waiter = polyloop::detail::timed_fiber_waiter<std::decay_t<Args>...>;
+        polyloop::detail::fiber& self = polyloop::detail::current_fiber();
+        if (self.interrupted()) [[unlikely]]
+            return waiter::cancelled(token.ec);
+        waiter w(self, polyloop::detail::deadline_of(token.limit, self.core()));
         std::forward<Initiation>(initiation)(typename waiter::handler(w),
                                              std::forward<InitArgs>(args)...);
         return w.wait(token.ec);

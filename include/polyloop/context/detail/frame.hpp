@@ -6,6 +6,7 @@
 #define POLYLOOP_CONTEXT_DETAIL_FRAME_HPP
 
 #include <polyloop/context/context.hpp>
+#include <polyloop/context/detail/locals.hpp>
 #include <polyloop/fwd.hpp>
 
 #include <functional>
@@ -29,9 +30,12 @@ class context_node
   public:
     using exit_hook = std::function<void(context::id_type)>;
 
+    /// A fiber's inherits the values of whoever makes it.
     explicit context_node(context_kind kind, context::id_type id = 0) noexcept
         : id_(id), kind_(kind)
     {
+        if (locals_in_use() && kind == context_kind::fiber) [[unlikely]]
+            locals_ = share_locals();
     }
 
     context_node(context_node const&) = delete;
@@ -69,6 +73,17 @@ class context_node
         return extras_ ? std::string_view(extras_->name) : std::string_view();
     }
 
+    /// The values of `fiber_local`. In the context, or when it has ended.
+    locals_ptr const& locals() const noexcept
+    {
+        return locals_;
+    }
+    locals_ptr set_locals(locals_ptr l) noexcept
+    {
+        locals_.swap(l);
+        return l;
+    }
+
     /// Runs when the context ends, on whichever thread ends it. To be called in the context.
     POLYLOOP_DECL void at_exit(exit_hook hook);
 
@@ -90,6 +105,7 @@ class context_node
     POLYLOOP_DECL void end_extras() noexcept;
 
     extras* extras_ = nullptr;
+    locals_ptr locals_;
     context::id_type id_;
     context_kind kind_;
 };

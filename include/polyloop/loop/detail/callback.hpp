@@ -88,6 +88,7 @@ class callback : private ready_node, private timer_node
     bool leave_pending(state next) noexcept;
 
     manager manage_;
+    locals_ptr locals_; // of who made it (S44)
     std::atomic<std::uint32_t> refs_ = 1;
     std::atomic<state> state_ = state::pending;
     bool timed_ = false;

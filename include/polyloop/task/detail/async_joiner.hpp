@@ -78,6 +78,7 @@ class async_joiner : private join_waiter
                         work = std::move(self->work_), slot]() mutable {
             if (slot.is_connected())
                 slot.clear();
+            work.reset(); // its executor may be valid no longer than the wait
             complete(t, h);
         });
     }

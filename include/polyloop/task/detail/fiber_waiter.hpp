@@ -5,15 +5,10 @@
 #ifndef POLYLOOP_TASK_DETAIL_FIBER_WAITER_HPP
 #define POLYLOOP_TASK_DETAIL_FIBER_WAITER_HPP
 
-#include <polyloop/loop/detail/executor_base.hpp>
-#include <polyloop/task/detail/fiber.hpp>
-
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/error.hpp>
+#include <polyloop/task/detail/operation_wait.hpp>
 
 #include <cstddef>
 #include <exception>
-#include <new>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -65,177 +60,9 @@ struct fiber_result<std::exception_ptr>
     using type = void;
 };
 
-/// The executor of a waiting fiber's handlers: its serial context.
-///
-/// It makes every step of a composed operation run there, so that a cancellation, which is
-/// emitted there, never meets a step on another thread. Not counted: it is valid, and used,
-/// only while the wait lasts.
-class fiber_executor : public executor_base<fiber_executor, false>
-{
-  public:
-    explicit fiber_executor(fiber& f) noexcept : fiber_(&f)
-    {
-    }
-
-    loop_core& core() const noexcept
-    {
-        return fiber_->core();
-    }
-
-    template <class F>
-    void execute(F&& f) const
-    {
-        if (!never_blocks() && fiber_->may_run_here())
-        {
-            core_entry const entry(core());
-            this_frame().strand = fiber_->strand();
-            std::decay_t<F> g(std::forward<F>(f));
-            g();
-            return;
-        }
-        fiber_->post(std::forward<F>(f));
-    }
-
-    friend bool operator==(fiber_executor const& a, fiber_executor const& b) noexcept
-    {
-        return a.fiber_ == b.fiber_;
-    }
-    friend bool operator!=(fiber_executor const& a, fiber_executor const& b) noexcept
-    {
-        return a.fiber_ != b.fiber_;
-    }
-
-  private:
-    fiber* fiber_;
-};
-
-/// A place for one operation at a time; more, or larger ones, go to the heap.
-class operation_memory
-{
-  public:
-    void* allocate(std::size_t n)
-    {
-        if (!used_ && n <= sizeof(place_))
-        {
-            used_ = true;
-            return place_;
-        }
-        return ::operator new(n);
-    }
-    void deallocate(void* p) noexcept
-    {
-        if (p == place_)
-            used_ = false;
-        else
-            ::operator delete(p);
-    }
-
-  private:
-    alignas(std::max_align_t) std::byte place_[384];
-    bool used_ = false;
-};
-
-template <class T>
-class operation_allocator
-{
-  public:
-    using value_type = T;
-
-    explicit operation_allocator(operation_memory& m) noexcept : memory_(&m)
-    {
-    }
-    template <class U>
-    operation_allocator(operation_allocator<U> const& other) noexcept : memory_(other.memory_)
-    {
-    }
-
-    T* allocate(std::size_t n)
-    {
-        static_assert(alignof(T) <= alignof(std::max_align_t));
-        return static_cast<T*>(memory_->allocate(n * sizeof(T)));
-    }
-    void deallocate(T* p, std::size_t) noexcept
-    {
-        memory_->deallocate(p);
-    }
-
-    template <class U>
-    bool operator==(operation_allocator<U> const& other) const noexcept
-    {
-        return memory_ == other.memory_;
-    }
-
-  private:
-    template <class>
-    friend class operation_allocator;
-
-    operation_memory* memory_;
-};
-
-/// A fiber's wait for an operation, without its results.
-///
-/// Invariant: `completed_` and `interrupted_` are touched in the fiber's serial context only.
-class operation_wait : public fiber_wait
-{
-  public:
-    explicit operation_wait(fiber& f) noexcept
-        : fiber_wait(&operation_wait::on_interrupt), self(f)
-    {
-    }
-
-    operation_memory& memory() noexcept
-    {
-        return memory_;
-    }
-    asio::cancellation_slot slot() noexcept
-    {
-        return signal_.slot();
-    }
-
-    /// The results are there: the fiber goes on, at once if it can.
-    POLYLOOP_DECL void complete() noexcept;
-
-    /// The operation was destroyed without completing.
-    void abandon() noexcept
-    {
-        abandoned_ = true;
-        complete();
-    }
-
-    fiber& self;
-
-  protected:
-    void suspend() noexcept
-    {
-        while (!completed_)
-            self.suspend(*this);
-    }
-    bool abandoned() const noexcept
-    {
-        return abandoned_;
-    }
-    /// A cancellation was emitted, and the operation ended as if it had not been: it is kept
-    /// for the next suspension.
-    void settle_cancel(bool operation_aborted) noexcept
-    {
-        if (interrupted_ && !operation_aborted)
-            self.keep_cancel();
-    }
-
-  private:
-    POLYLOOP_DECL static bool on_interrupt(fiber_wait& w, reason why);
-
-    asio::cancellation_signal signal_;
-    operation_memory memory_;
-    bool completed_ = false;
-    bool interrupted_ = false;
-    bool emitting_ = false;
-    bool abandoned_ = false;
-};
-
 /// The wait of `use_fiber` for an operation with the completion signature `void(Args...)`.
-template <class... Args>
-class fiber_waiter : public operation_wait
+template <class Wait, class... Args>
+class basic_fiber_waiter : public Wait
 {
     using result = fiber_result<Args...>;
 
@@ -249,7 +76,7 @@ class fiber_waiter : public operation_wait
         using allocator_type = operation_allocator<void>;
         using cancellation_slot_type = asio::cancellation_slot;
 
-        explicit handler(fiber_waiter& w) noexcept : waiter_(&w)
+        explicit handler(basic_fiber_waiter& w) noexcept : waiter_(&w)
         {
         }
         handler(handler&& other) noexcept : waiter_(std::exchange(other.waiter_, nullptr))
@@ -278,27 +105,25 @@ class fiber_waiter : public operation_wait
         template <class... A>
         void operator()(A&&... args)
         {
-            fiber_waiter* const w = std::exchange(waiter_, nullptr);
+            basic_fiber_waiter* const w = std::exchange(waiter_, nullptr);
             w->values_.emplace(std::forward<A>(args)...);
             w->complete();
         }
 
       private:
-        fiber_waiter* waiter_;
+        basic_fiber_waiter* waiter_;
     };
 
-    using operation_wait::operation_wait;
+    using Wait::Wait;
 
     return_type wait(boost::system::error_code* ec)
     {
-        suspend();
-        if (abandoned()) [[unlikely]]
+        this->suspend();
+        if (this->abandoned()) [[unlikely]]
             return cancelled(ec);
-        using namespace boost::asio::error;
         if constexpr (leading<boost::system::error_code>)
         {
-            boost::system::error_code const e = std::get<0>(*values_);
-            settle_cancel(e == operation_aborted);
+            boost::system::error_code const e = this->outcome(std::get<0>(*values_));
             if (ec)
                 *ec = e;
             else if (e) [[unlikely]]
@@ -306,17 +131,19 @@ class fiber_waiter : public operation_wait
         }
         else if constexpr (leading<std::exception_ptr>)
         {
-            std::exception_ptr const e = std::get<0>(*values_);
-            settle_cancel(e != nullptr);
+            std::exception_ptr const e = this->outcome(std::move(std::get<0>(*values_)));
             if (ec)
                 ec->clear();
             if (e) [[unlikely]]
                 std::rethrow_exception(e);
         }
         else if constexpr (leading<std::tuple<boost::system::error_code>>)
-            settle_cancel(std::get<0>(std::get<0>(*values_)) == operation_aborted);
+        {
+            boost::system::error_code& e = std::get<0>(std::get<0>(*values_));
+            e = this->outcome(e);
+        }
         else
-            settle_cancel(false);
+            this->settle_cancel(false);
         return rest(std::make_index_sequence<sizeof...(Args) - result::skipped>());
     }
 
@@ -383,6 +210,11 @@ class fiber_waiter : public operation_wait
 
     std::optional<std::tuple<Args...>> values_;
 };
+
+template <class... Args>
+using fiber_waiter = basic_fiber_waiter<operation_wait, Args...>;
+template <class... Args>
+using timed_fiber_waiter = basic_fiber_waiter<timed_operation_wait, Args...>;
 
 } // namespace polyloop::detail
 

@@ -159,13 +159,19 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     /// False where the notification is under way or done.
     bool remove_waiter(join_waiter& w) noexcept;
 
-    /// asyncio.Task.cancel, from any thread.
-    bool cancel() noexcept;
+    /// asyncio.Task.cancel, from any thread. `nth` is told how many requests stand with this one.
+    bool cancel(int* nth = nullptr) noexcept;
     int cancelling() const noexcept
     {
         return cancelling_.load(std::memory_order_relaxed);
     }
-    int uncancel() noexcept;
+    /// `met`: the request that is taken back is one that has reached the serial context, if any has.
+    int uncancel(bool met = true) noexcept;
+    /// How many of the standing requests have reached the serial context.
+    int met() const noexcept
+    {
+        return met_.load(std::memory_order_relaxed);
+    }
 
     /// Makes the task ready, from any thread; once for each wait that was granted.
     void wake() noexcept;
@@ -308,6 +314,7 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
     // One after the other, so that a new task is zeroed by a few wide stores.
     std::atomic<int> cancelling_ = 0;
+    std::atomic<int> met_ = 0; // so that a message that comes late delivers nothing
     std::atomic<bool> done_ = false;
     std::atomic<bool> left_ = false; // single loops
     std::atomic<bool> retrieved_ = false;
@@ -331,6 +338,9 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 };
 
 using task_ptr = boost::intrusive_ptr<task_base>;
+
+/// Whether it is `operation_aborted`, the form that a cancellation takes; not for null.
+POLYLOOP_DECL bool is_cancellation(std::exception_ptr const& e) noexcept;
 
 } // namespace polyloop::detail
 
