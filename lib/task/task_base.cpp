@@ -115,7 +115,7 @@ void task_base::notify_far() noexcept
     notify(far);
 }
 
-bool task_base::cancel() noexcept
+bool task_base::cancel(int* nth) noexcept
 {
     if (done())
         return false;

@@ -31,8 +31,8 @@ auto spawn_shielded(task_base& self, F&& f)
 {
     if (self.core().unwinding())
         throw_cancelled(); // as every wait does by then
-    return spawn_on(self.core(), self.strand(), std::forward<F>(f),
-                    {.name = self.name() + " (shielded)", .key = {}});
+    spawn_options options{.name = self.name() + " (shielded)", .key = {}};
+    return spawn_on(self.core(), self.strand(), std::forward<F>(f), options);
 }
 
 template <class T, class F>
