@@ -61,6 +61,17 @@ struct fragile
     static inline int moves_left = 0;
 };
 
+/// What `start(handler)` ends with, as a code: thread sanitizer does not see the counts of an
+/// exception that two threads hold.
+template <class F>
+boost::system::error_code end_of(F start)
+{
+    auto const promise = std::make_shared<std::promise<boost::system::error_code>>();
+    auto future = promise->get_future();
+    start([promise](boost::system::error_code ec, auto const&...) { promise->set_value(ec); });
+    return future.get();
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(items_come_out_in_order_and_size_counts_them)
@@ -347,8 +358,8 @@ BOOST_AUTO_TEST_CASE(async_forms_serve_every_token)
     BOOST_TEST(c.receive() == 2);
     blocked.get();
     BOOST_TEST(c.async_receive(asio::use_future).get() == 3);
-    auto late = c.async_receive_for(1ms, asio::use_future);
-    BOOST_CHECK_THROW(late.get(), boost::system::system_error);
+    auto const late = end_of([&c](auto h) { c.async_receive_for(1ms, h); });
+    BOOST_TEST((late == asio::error::timed_out));
     auto patient = c.async_receive_until(std::chrono::steady_clock::now() + 1h, asio::use_future);
     c.send(4);
     BOOST_TEST(patient.get() == 4);

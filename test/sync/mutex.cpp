@@ -19,6 +19,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -45,6 +46,17 @@ void let_it_wait()
 {
     for (int i = 0; i != 3; ++i)
         this_fiber::yield();
+}
+
+/// What `start(handler)` ends with, as a code: thread sanitizer does not see the counts of an
+/// exception that two threads hold.
+template <class F>
+boost::system::error_code end_of(F start)
+{
+    auto const promise = std::make_shared<std::promise<boost::system::error_code>>();
+    auto future = promise->get_future();
+    start([promise](boost::system::error_code ec, auto const&...) { promise->set_value(ec); });
+    return future.get();
 }
 
 } // namespace
@@ -333,12 +345,10 @@ BOOST_AUTO_TEST_CASE(async_lock_serves_every_token)
     polyloop::mutex m;
     std::future<void> f = m.async_lock(asio::use_future);
     f.get();
-    auto limited = m.async_lock_for(1ms, asio::use_future);
-    BOOST_CHECK_EXCEPTION(
-        limited.get(), boost::system::system_error,
-        test::fails_with(make_error_code(asio::error::basic_errors::timed_out)));
-    auto late = m.async_lock_for(0s, asio::use_future);
-    BOOST_CHECK_THROW(late.get(), boost::system::system_error);
+    auto const limited = end_of([&m](auto h) { m.async_lock_for(1ms, h); });
+    BOOST_TEST((limited == asio::error::timed_out));
+    auto const late = end_of([&m](auto h) { m.async_lock_for(0s, h); });
+    BOOST_TEST((late == asio::error::timed_out));
     auto patient = m.async_lock_until(std::chrono::steady_clock::now() + 1h, asio::use_future);
     m.unlock();
     patient.get();

@@ -20,6 +20,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -35,6 +36,17 @@ namespace {
 boost::system::error_code aborted_code()
 {
     return asio::error::operation_aborted;
+}
+
+/// What `start(handler)` ends with, as a code: thread sanitizer does not see the counts of an
+/// exception that two threads hold.
+template <class F>
+boost::system::error_code end_of(F start)
+{
+    auto const promise = std::make_shared<std::promise<boost::system::error_code>>();
+    auto future = promise->get_future();
+    start([promise](boost::system::error_code ec, auto const&...) { promise->set_value(ec); });
+    return future.get();
 }
 
 } // namespace
@@ -182,8 +194,8 @@ BOOST_AUTO_TEST_CASE(it_works_without_any_loop)
     std::future<void> b = m.async_lock_shared_for(1h, asio::use_future);
     a.get();
     b.get();
-    std::future<void> late = m.async_lock_for(1ms, asio::use_future);
-    BOOST_CHECK_THROW(late.get(), boost::system::system_error);
+    auto const late = end_of([&m](auto h) { m.async_lock_for(1ms, h); });
+    BOOST_TEST((late == asio::error::timed_out));
     std::future<void> w = m.async_lock(asio::use_future);
     BOOST_TEST(!m.try_lock_shared());
     m.unlock_shared();
