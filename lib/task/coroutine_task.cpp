@@ -39,7 +39,19 @@ bool coroutine::interrupt() noexcept
 {
     if (!started() || this_frame().fiber == this)
         return false;
-    signal_.emit(asio::cancellation_type::terminal);
+    // Asio hands a cancellation on by `dispatch` to the coroutine's executor, with the address of
+    // a signal in the coroutine: where that would wait in a queue, the coroutine may end before it.
+    // So the emission itself waits, and meets the wait that the coroutine is in then.
+    auto emit = [t = boost::intrusive_ptr<coroutine>(this)] {
+        if (t->done() || (t->cancelling() == 0 && !t->core().unwinding()))
+            return;
+        auto now = [&] { t->signal_.emit(asio::cancellation_type::terminal); };
+        t->slice(now);
+    };
+    if (may_run_here())
+        emit();
+    else
+        post(std::move(emit));
     return true;
 }
 

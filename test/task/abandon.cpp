@@ -178,6 +178,10 @@ void socket_program(watch& w)
     auto ends = std::make_shared<std::pair<stream, stream>>(stream(io), stream(io));
     asio::local::connect_pair(ends->first, ends->second);
     auto echo = spawn(get_running_loop(), [&w, ends, c = counted()] {
+        std::shared_ptr<void> const hang_up(nullptr, [&](void*) {
+            boost::system::error_code ignored;
+            ends->second.close(ignored);
+        });
         char byte[1];
         for (int i = 0; i != 3; ++i)
         {
@@ -270,7 +274,7 @@ void at_each_wait(std::function<int(int)> const& attempt)
         BOOST_TEST_REQUIRE(++k < 1000);
     }
     BOOST_TEST(counted::alive == 0);
-    BOOST_TEST(k > 2);
+    BOOST_TEST(k > 1);
 }
 
 struct failure : std::runtime_error
@@ -371,7 +375,10 @@ BOOST_DATA_TEST_CASE(a_run_whose_program_fails_at_each_wait,
             }
             catch (boost::system::system_error const& e)
             {
-                BOOST_TEST(e.code() == asio::error::operation_aborted);
+                // Of the task that it waited for, or of the other end.
+                BOOST_TEST((e.code() == asio::error::operation_aborted ||
+                            e.code() == asio::error::eof ||
+                            e.code() == asio::error::broken_pipe));
             }
         }
         return w.count();
