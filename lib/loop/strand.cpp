@@ -88,7 +88,7 @@ void strand_core::run(ready_node* n, ready_node::verb v)
         {
             // While the loop unwinds, what ends the waits of its tasks still comes this way.
             bool const dead = self.core_->is_closed() &&
-                              !(self.core_->on_loop() && self.core_->unwinding());
+                              !(self.core_->on_loop() && self.core_->ending());
             next->act(next, dead ? ready_node::verb::discard : v);
         }
         catch (...)

@@ -5,6 +5,7 @@
 // The memory of fibers' stacks: who gets it, who has to give it back, and where it ends.
 #define BOOST_TEST_MODULE task.stacks
 
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/stack_usage.hpp>
 
 #include "support/error.hpp"
@@ -19,12 +20,14 @@
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 #include <thread>
@@ -336,30 +339,35 @@ BOOST_AUTO_TEST_CASE(a_guard_that_cannot_be_made_is_an_error_that_names_the_limi
         if (!forbid_guard_advice())
             return false;
         event_loop loop(of({.size = 16 * 1024}));
-        std::vector<task<>> all;
-        all.reserve(limit);
-        try
-        {
-            while (all.size() != limit)
-                all.push_back(spawn(loop, [] {}));
-        }
-        catch (system_error const& e)
-        {
-            if (std::strstr(e.what(), "vm.max_map_count") && e.code().value() == ENOMEM &&
-                all.size() > limit / 4)
+        event gate;
+        std::vector<task<>> waiting, refused;
+        for (std::size_t i = 0; i != limit; ++i)
+            waiting.push_back(spawn(loop, [&] { gate.wait(); }));
+        test::run_ready(loop);
+        auto const first_refused = std::partition(waiting.begin(), waiting.end(),
+                                                  [](task<> const& t) { return !t.done(); });
+        std::move(first_refused, waiting.end(), std::back_inserter(refused));
+        waiting.erase(first_refused, waiting.end());
+        if (refused.empty() || waiting.size() < limit / 4)
+            return false;
+        for (task<>& t : refused)
+            try
             {
-                // What there is works on, and new ones do as soon as some have ended.
-                test::run_ready(loop);
-                all.clear();
-                auto last = spawn(loop, [] { return true; });
-                all.clear();
-                return run_until_complete(loop, [&] {
-                    bool const done = last.join();
-                    return done && spawn(get_running_loop(), [] { return true; }).join();
-                });
+                t.join();
+                return false;
             }
-        }
-        return false;
+            catch (system_error const& e)
+            {
+                if (!std::strstr(e.what(), "vm.max_map_count") || e.code().value() != ENOMEM)
+                    return false;
+            }
+        // What there is works on, and new ones do as soon as some have ended.
+        gate.set();
+        return run_until_complete(loop, [&] {
+            for (task<>& t : waiting)
+                t.join();
+            return spawn(get_running_loop(), [] { return true; }).join();
+        });
     });
     BOOST_TEST(status == 0);
 }

@@ -96,8 +96,8 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
 /// A coroutine that is cancelled has its present operation cancelled, once; operations that
 /// Asio cannot cancel (`post`) are not interrupted.
 ///
-/// Throws `error::loop_closed`, `std::bad_alloc`, and the system's error where no stack can be
-/// made. Thread safety: from any thread.
+/// Throws `error::loop_closed` and `std::bad_alloc`. A fiber gets its stack when it starts; where none
+/// can be made it ends by the system's error. Thread safety: from any thread.
 template <spawnable F>
 auto spawn(event_loop& loop, F&& f, spawn_options options = {})
 {

@@ -272,6 +272,11 @@ class loop_core
     {
         return unwinding_;
     }
+    /// The same, and tasks may still have to end.
+    bool ending() const noexcept
+    {
+        return unwinding_ && !inbox_.closed();
+    }
     void require_open() const
     {
         if (is_closed()) [[unlikely]]
