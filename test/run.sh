@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 set -euo pipefail
 
-usage="Usage: test/run.sh [--all] [--jobs N] [--help]
+usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
-  --all       also a release build, sanitizers, clang, a shared library, b2, and the
-              library used by two other projects
+  --all       also the sanitizers, clang with a shared library, b2 (which makes a shared
+              one, too), and the library used by two other projects
+  --row NAME  one of these instead: debug asan tsan clang b2 installed subdirectory
   --jobs N    processes at once, by default one per processor
 "
 
@@ -14,16 +15,26 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
 all_packages=(clang-16 libboost1.81-tools-dev)
 
-rows=(debug)
+every_row=(debug asan tsan clang b2 installed subdirectory)
+rows=() all=
 while (($#)); do
     case $1 in
-        --all) rows=(debug release asan tsan clang shared b2 installed subdirectory) ;;
+        --all) all=1 ;;
+        --row)
+            [[ " ${every_row[*]} " == *" ${2-} "* ]] ||
+                { printf 'No such row: %s\n\n%s' "${2-}" "$usage" >&2; exit 2; }
+            rows+=("$2"); shift ;;
         --jobs) jobs=${2-}; shift $(($# > 1)) ;;
         --help) printf '%s' "$usage"; exit 0 ;;
         *) printf 'Unknown argument: %s\n\n%s' "$1" "$usage" >&2; exit 2 ;;
     esac
     shift
 done
+if [[ $all ]]; then
+    rows=("${every_row[@]}")
+elif ((${#rows[@]} == 0)); then
+    rows=(debug)
+fi
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || { echo "--jobs wants a number, not '$jobs'" >&2; exit 2; }
 
 # -- rows: each stops at its first failing command ------------------------------------------
@@ -86,7 +97,7 @@ run_row()
 
 # -- the run --------------------------------------------------------------------------------
 need "${build_packages[@]}"
-((${#rows[@]} == 1)) || need "${all_packages[@]}"
+[[ ${rows[*]} == debug ]] || need "${all_packages[@]}"
 
 cd "$root"
 logs=$root/build/log
@@ -116,7 +127,7 @@ done
 if ((${#rows[@]} > 1)); then
     printf '\n%s\n' "$table"
     # What ctest said at the end of the first row.
-    [[ $failed ]] || sed -n '/tests passed/,$p' "$logs/debug.log"
+    [[ $failed ]] || sed -n '/tests passed/,$p' "$logs/${rows[0]}.log"
 fi
 if [[ $failed ]]; then
     printf '\n%s' "$failed"
