@@ -84,7 +84,7 @@ void link(stack_slab*& first, stack_slab& s) noexcept
 // -- paint: volatile, so that no compiler makes calls of them that a sanitizer watches ---------
 
 #if defined(__GNUC__)
-#define POLYLOOP_UNWATCHED [[gnu::noinline, gnu::no_sanitize("address"), gnu::no_sanitize("thread")]]
+#define POLYLOOP_UNWATCHED __attribute__((noinline, no_sanitize("address"), no_sanitize("thread")))
 #else
 #define POLYLOOP_UNWATCHED
 #endif

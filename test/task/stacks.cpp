@@ -98,7 +98,7 @@ int in_child(F f)
 }
 
 /// From here on the kernel is one from before the cheap guards.
-bool forbid_guard_advice()
+[[maybe_unused]] bool forbid_guard_advice()
 {
     sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
