@@ -5,17 +5,19 @@ usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
-  --all       also the sanitizers, clang with a shared library, b2 (which makes a shared
-              one, too), and the library used by two other projects
-  --row NAME  one of these instead: debug asan tsan clang b2 installed subdirectory
+  --all       also the sanitizers, clang with a shared library, valgrind on a part, a
+              minute of fuzzing, b2 (which makes a shared library, too), and the library
+              used by two other projects
+  --row NAME  one of these instead: debug asan tsan clang valgrind fuzz b2 installed
+              subdirectory
   --jobs N    processes at once, by default one per processor
 "
 
 source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
-all_packages=(clang-16 libboost1.81-tools-dev)
+all_packages=(clang-16 valgrind libboost1.81-tools-dev)
 
-every_row=(debug asan tsan clang b2 installed subdirectory)
+every_row=(debug asan tsan clang valgrind fuzz b2 installed subdirectory)
 rows=() all=
 while (($#)); do
     case $1 in
@@ -47,6 +49,34 @@ run_preset()
         unrandomised=(setarch -R)
     fi
     "${unrandomised[@]}" ctest --preset "$1" --parallel "$jobs"
+}
+
+# What is built for memcheck: that which knows of fibers' stacks, with little waiting.
+run_valgrind()
+{
+    local programs=(
+        loop.strand sync.channel sync.mutex task.run_until_complete task.spawn task.task
+        task.task_group task.this_fiber
+    )
+    build valgrind "${programs[@]}"
+    local program
+    for program in "${programs[@]}"; do
+        echo "$program under valgrind"
+        timeout 300 valgrind --quiet --fair-sched=yes --error-exitcode=99 --leak-check=full \
+            --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+            "build/valgrind/test/$program"
+    done
+}
+
+# A minute of new programs. What fails is left in build/fuzz, to be put into test/fuzz/corpus.
+run_fuzz()
+{
+    build fuzz fuzz.programs
+    mkdir -p build/fuzz/corpus
+    local unrandomised=()
+    ! setarch -R true 2> /dev/null || unrandomised=(setarch -R)
+    "${unrandomised[@]}" build/fuzz/test/fuzz.programs -max_total_time=60 -max_len=256 -timeout=60 \
+        -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus test/fuzz/corpus
 }
 
 run_b2()
@@ -90,7 +120,7 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | installed | subdirectory) "run_$1" ;;
+        b2 | fuzz | installed | subdirectory | valgrind) "run_$1" ;;
         *) run_preset "$1" ;;
     esac
 }

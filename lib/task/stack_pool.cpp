@@ -84,10 +84,26 @@ void link(stack_slab*& first, stack_slab& s) noexcept
 // -- paint: volatile, so that no compiler makes calls of them that a sanitizer watches ---------
 
 #if defined(__GNUC__)
-#define POLYLOOP_UNWATCHED __attribute__((noinline, no_sanitize("address"), no_sanitize("thread")))
+#define POLYLOOP_UNWATCHED                                                                        \
+    __attribute__((noinline, no_sanitize("address"), no_sanitize("thread")))
 #else
 #define POLYLOOP_UNWATCHED
 #endif
+
+/// What lies below a stack pointer is nobody's, valgrind thinks.
+struct unwatched
+{
+#if defined(POLYLOOP_VALGRIND)
+    unwatched() noexcept
+    {
+        VALGRIND_DISABLE_ERROR_REPORTING;
+    }
+    ~unwatched()
+    {
+        VALGRIND_ENABLE_ERROR_REPORTING;
+    }
+#endif
+};
 
 using word = std::uint64_t;
 constexpr word colour = 0x5ac4'5ac4'5ac4'5ac4;
@@ -109,6 +125,7 @@ POLYLOOP_UNWATCHED void fill(word volatile* from, word volatile* to) noexcept
 /// All that lies below the parked frames.
 void paint(stack_slot const& s) noexcept
 {
+    [[maybe_unused]] unwatched const here;
     constexpr std::uintptr_t red_zone = 256;
     auto* const from = static_cast<word*>(const_cast<void*>(s.bottom));
     auto* const to = reinterpret_cast<word*>(
@@ -121,6 +138,7 @@ void paint(stack_slot const& s) noexcept
 
 std::size_t stack_slot::used() const noexcept
 {
+    [[maybe_unused]] unwatched const here;
     auto const* const from = static_cast<word const*>(bottom);
     auto const* const to = from + size / sizeof(word);
     return static_cast<std::size_t>(to - first_used(from, to)) * sizeof(word);

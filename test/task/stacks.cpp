@@ -372,6 +372,7 @@ BOOST_AUTO_TEST_CASE(a_guard_that_cannot_be_made_is_an_error_that_names_the_limi
     });
     BOOST_TEST(status == 0);
 }
+#endif
 
 #endif
 

@@ -24,7 +24,7 @@ struct stack_options
 
     /// A page below each stack that faults when it is touched. Without it an overflow
     /// silently corrupts the neighbour. Linux before 6.13 makes some 32,000 of them with
-    /// the usual `vm.max_map_count`, and then a spawn throws an error that names it.
+    /// the usual `vm.max_map_count`; a fiber beyond that ends with an error that names it.
     bool guard = true;
 
     /// An overflow into a guard writes fiber, size and remedy to the standard error before the

@@ -130,7 +130,11 @@ inline void switch_to(thread_frame& frame, execution& from, execution& to) noexc
     exceptions = to.exceptions;
     error_number = to.error_number;
 #if defined(POLYLOOP_ASAN)
-    __sanitizer_start_switch_fiber(&from.fake_stack, to.bottom, to.size);
+    // A parked stack has no frames to come back to: what ASan keeps for it may go, since the pool
+    // may let it go as well.
+    __sanitizer_start_switch_fiber(from.idle ? nullptr : &from.fake_stack, to.bottom, to.size);
+    if (from.idle)
+        from.fake_stack = nullptr;
 #endif
 #if defined(POLYLOOP_TSAN)
     __tsan_switch_to_fiber(to.tsan_fiber, 0);

@@ -35,7 +35,8 @@ class task_deadline : private timer_node
   public:
     /// In the task. Throws `std::bad_alloc`.
     task_deadline(task_base& t, steady_time until)
-        : task_(t), cancelling_(t.cancelling()), pending_(t.cancel_pending())
+        : task_(t), cancelling_(t.cancelling()),
+          pending_(t.cancel_pending() || t.met() < cancelling_) // or its message under way
     {
         when = until;
         expire = &task_deadline::on_expire;

@@ -1,0 +1,454 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+// Random programs of fibers over several loops: they spawn, wait, cancel, time out, lock, send and
+// close. What has to hold in every one of them: nothing is lost, nothing comes twice, all
+// end, nothing is leaked.
+//
+// The first byte chooses the policy. The others are the code that all fibers of the program run,
+// each from where its parent says, in a circle, until its steps are used up.
+
+#include <polyloop.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+
+namespace {
+
+#define MUST_HOLD(what)                                                                           \
+    do                                                                                            \
+        if (!(what))                                                                              \
+        {                                                                                         \
+            std::fprintf(stderr, "line %d: does not hold: %s\n", __LINE__, #what);               \
+            std::abort();                                                                         \
+        }                                                                                         \
+    while (false)
+
+struct broken : std::runtime_error
+{
+    broken() : std::runtime_error("thrown by the program")
+    {
+    }
+};
+
+/// What all fibers of a program share.
+class world
+{
+  public:
+    static constexpr int most_fibers = 48;
+    static constexpr int most_steps = 24; // of one fiber
+    static constexpr std::size_t most_items = 2048;
+
+    world(std::uint8_t const* code, std::size_t size) : code_(code), size_(size)
+    {
+    }
+
+    std::uint8_t at(std::size_t pc) const
+    {
+        return code_[pc % size_];
+    }
+
+    /// A task that the program may still ask for; all of them have to be done in the end.
+    task<> start(std::size_t pc);
+    std::optional<task<>> any(std::size_t which)
+    {
+        std::lock_guard const lock(tasks_mutex_);
+        if (tasks_.empty())
+            return std::nullopt;
+        return tasks_[which % tasks_.size()];
+    }
+
+    void send(std::uint8_t how);
+    void receive(std::uint8_t how);
+    void enter(std::uint8_t how);
+    void wait(std::uint8_t how);
+    void close(std::uint8_t how)
+    {
+        channels_[how % channels_.size()].close();
+    }
+    void set(std::uint8_t how)
+    {
+        if (how & 2)
+            events_[how & 1].clear();
+        else
+            events_[how & 1].set();
+    }
+
+    void check();
+
+    std::atomic<int> alive = 0; // callables and frames
+
+  private:
+    enum fate_kind : std::uint8_t
+    {
+        unused,
+        offered,
+        accepted,
+        refused
+    };
+
+    bool draw_item(int& item)
+    {
+        item = next_item_.fetch_add(1);
+        return item < static_cast<int>(most_items);
+    }
+    void got(int item)
+    {
+        MUST_HOLD(received_[static_cast<std::size_t>(item)].fetch_add(1) == 0);
+    }
+
+    std::uint8_t const* code_;
+    std::size_t size_;
+    std::atomic<int> fibers_ = 0;
+    std::mutex tasks_mutex_;
+    std::vector<task<>> tasks_;
+    std::array<mutex, 2> mutexes_;
+    std::array<std::atomic<int>, 2> inside_ = {};
+    std::array<event, 2> events_;
+    std::array<channel<int>, 3> channels_{channel<int>(0), channel<int>(1), channel<int>(7)};
+    std::atomic<int> next_item_ = 0;
+    std::array<std::atomic<std::uint8_t>, most_items> fate_ = {};
+    std::array<std::atomic<int>, most_items> received_ = {};
+};
+
+/// Lives as long as a callable or a frame of the program.
+class presence
+{
+  public:
+    explicit presence(world& w) : world_(&w)
+    {
+        ++world_->alive;
+    }
+    presence(presence const& other) : presence(*other.world_)
+    {
+    }
+    presence& operator=(presence const&) = delete;
+    ~presence()
+    {
+        --world_->alive;
+    }
+
+  private:
+    world* world_;
+};
+
+std::chrono::microseconds some_time(std::uint8_t how)
+{
+    return std::chrono::microseconds((how % 8) * 25);
+}
+
+/// One fiber of the program.
+class machine
+{
+  public:
+    machine(world& w, std::size_t pc) : world_(w), here_(w), pc_(pc)
+    {
+    }
+
+    void run(bool main)
+    {
+        for (int i = 0; i != world::most_steps; ++i)
+        {
+            std::uint8_t const code = next();
+            std::uint8_t const how = next();
+            if (!step(code, how, main))
+                return;
+        }
+    }
+
+  private:
+    std::uint8_t next()
+    {
+        return world_.at(pc_++);
+    }
+
+    bool step(std::uint8_t code, std::uint8_t how, bool main)
+    {
+        switch (code % 16)
+        {
+        case 0:
+            this_fiber::yield();
+            break;
+        case 1:
+            this_fiber::sleep_for(some_time(how));
+            break;
+        case 2:
+        case 3:
+            if (auto t = world_.start(pc_ + how))
+                children_.push_back(std::move(t));
+            break;
+        case 4:
+            join(how, main);
+            break;
+        case 5:
+            if (!children_.empty())
+                children_[how % children_.size()].cancel();
+            break;
+        case 6:
+            if (auto t = world_.any(how)) // maybe the fiber itself
+                t->cancel();
+            break;
+        case 7:
+            if (!children_.empty())
+                children_.pop_back();
+            break;
+        case 8:
+            world_.send(main ? how | 1 : how);
+            break;
+        case 9:
+            world_.receive(main ? how | 1 : how);
+            break;
+        case 10:
+            world_.enter(main ? how | 1 : how);
+            break;
+        case 11:
+            world_.wait(main ? how | 1 : how);
+            break;
+        case 12:
+            world_.set(how);
+            break;
+        case 13:
+            if (how < 32)
+                world_.close(how);
+            else if (depth_ < 3)
+                limited(how, main);
+            break;
+        case 14:
+            if (how < 16 && !main)
+                throw broken();
+            break;
+        case 15:
+            return how >= 64;
+        }
+        return true;
+    }
+
+    /// The next step, for so long.
+    void limited(std::uint8_t how, bool main)
+    {
+        std::uint8_t const code = next();
+        std::uint8_t const inner = next();
+        ++depth_;
+        try
+        {
+            timeout(some_time(how), [&] { step(code, inner, main); });
+        }
+        catch (boost::system::system_error const& e)
+        {
+            --depth_;
+            if (e.code() != boost::asio::error::timed_out)
+                throw;
+            return;
+        }
+        catch (...)
+        {
+            --depth_;
+            throw;
+        }
+        --depth_;
+    }
+
+    /// For ever only in fibers that somebody cancels in the end.
+    void join(std::uint8_t how, bool main)
+    {
+        if (children_.empty())
+            return;
+        task<> const t = children_[how % children_.size()];
+        try
+        {
+            if (main || how & 64)
+            {
+                bool const done = task<>(t).join_for(some_time(how));
+                MUST_HOLD(!done || t.done());
+            }
+            else
+            {
+                task<>(t).join();
+                MUST_HOLD(t.done());
+            }
+        }
+        catch (broken const&)
+        {
+            MUST_HOLD(t.done());
+        }
+    }
+
+    world& world_;
+    presence here_;
+    std::size_t pc_;
+    int depth_ = 0; // of timeouts
+    std::vector<task<>> children_;
+};
+
+task<> world::start(std::size_t pc)
+{
+    if (fibers_.fetch_add(1) >= most_fibers)
+        return {};
+    auto t = spawn([this, pc, p = presence(*this)] { machine(*this, pc).run(false); });
+    std::lock_guard const lock(tasks_mutex_);
+    tasks_.push_back(t);
+    return t;
+}
+
+void world::send(std::uint8_t how)
+{
+    channel<int>& c = channels_[(how >> 3) % channels_.size()];
+    int item = 0;
+    if (!draw_item(item))
+        return;
+    auto& fate = fate_[static_cast<std::size_t>(item)];
+    fate = offered;
+    try
+    {
+        bool sent = true;
+        if ((how & 3) == 3)
+            sent = c.try_send(item);
+        else if (how & 1)
+            sent = c.try_send_for(item, some_time(how));
+        else
+            c.send(item);
+        fate = sent ? accepted : refused;
+    }
+    catch (...)
+    {
+        fate = refused;
+        throw;
+    }
+}
+
+void world::receive(std::uint8_t how)
+{
+    channel<int>& c = channels_[(how >> 3) % channels_.size()];
+    std::optional<int> item;
+    if ((how & 3) == 3)
+        item = c.try_receive();
+    else if (how & 1)
+        item = c.try_receive_for(some_time(how));
+    else
+        item = c.receive();
+    if (item)
+        got(*item);
+}
+
+void world::enter(std::uint8_t how)
+{
+    std::size_t const i = (how >> 3) & 1;
+    if ((how & 3) == 3 ? !mutexes_[i].try_lock()
+                       : (how & 1) && !mutexes_[i].try_lock_for(some_time(how)))
+        return;
+    if (!(how & 1))
+        mutexes_[i].lock();
+    std::unique_lock const lock(mutexes_[i], std::adopt_lock);
+    struct inside
+    {
+        std::atomic<int>& n;
+        explicit inside(std::atomic<int>& who) : n(who)
+        {
+            MUST_HOLD(n.fetch_add(1) == 0);
+        }
+        ~inside()
+        {
+            MUST_HOLD(n.fetch_sub(1) == 1);
+        }
+    } const in(inside_[i]);
+    if (how & 16)
+        this_fiber::yield();
+    if (how & 32)
+        this_fiber::sleep_for(some_time(how));
+}
+
+void world::wait(std::uint8_t how)
+{
+    event& e = events_[(how >> 3) & 1];
+    if (how & 1)
+        e.wait_for(some_time(how));
+    else
+        e.wait();
+}
+
+/// When the run is over.
+void world::check()
+{
+    for (auto const& t : tasks_)
+        MUST_HOLD(t.done());
+    tasks_.clear(); // and with them callables that never ran
+    MUST_HOLD(alive == 0);
+    for (auto const& n : inside_)
+        MUST_HOLD(n == 0);
+    for (auto& m : mutexes_)
+    {
+        MUST_HOLD(m.try_lock());
+        m.unlock();
+    }
+    for (auto& c : channels_)
+    {
+        c.close();
+        try
+        {
+            for (;;)
+                if (auto const item = c.try_receive())
+                    got(*item);
+        }
+        catch (boost::system::system_error const& e)
+        {
+            MUST_HOLD(e.code() == error::channel_closed);
+        }
+    }
+    for (std::size_t i = 0; i != most_items; ++i)
+    {
+        MUST_HOLD(fate_[i] != offered);
+        MUST_HOLD(received_[i] == (fate_[i] == accepted ? 1 : 0));
+    }
+}
+
+void run_program(std::uint8_t const* data, std::size_t size)
+{
+    static constexpr char const* policies[] = {"default", "fiber loops=2", "strand loops=2",
+                                               "shared loops=2", "fiber loops=3"};
+    if (size < 3)
+        return;
+    world w(data + 1, size - 1);
+    {
+        runner r({.policy = make_policy(policies[data[0] % std::size(policies)]),
+                  .debug = false,
+                  .shutdown_timeout = 1h}); // whoever does not end, hangs
+        auto ignore = [](event_loop&, exception_context const&) {};
+        r.get_loop().set_exception_handler(ignore);
+        try
+        {
+            r.run([&] {
+                for (auto const& loop : get_event_loop_policy()->loops())
+                    loop->set_exception_handler(ignore);
+                machine(w, 0).run(true);
+            });
+        }
+        catch (boost::system::system_error const&) // a closed channel, a cancelled child
+        {
+        }
+    }
+    w.check();
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size)
+{
+    run_program(data, size);
+    return 0;
+}
