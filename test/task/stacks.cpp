@@ -376,8 +376,6 @@ BOOST_AUTO_TEST_CASE(a_guard_that_cannot_be_made_is_an_error_that_names_the_limi
 
 #endif
 
-#endif
-
 // -- usage -------------------------------------------------------------------------------------
 
 BOOST_DATA_TEST_CASE(in_debug_mode_the_peak_of_a_stack_is_known,
