@@ -112,7 +112,8 @@ figures measure(std::size_t count)
     f.spawn = spawned.nanoseconds_each();
 
     progress begun("waiting", count);
-    for (std::size_t last = 0; waiting != count;)
+    std::size_t last = 0;
+    while (waiting < count)
     {
         polyloop::this_fiber::yield();
         if (waiting / (count / 10 + 1) != last)
