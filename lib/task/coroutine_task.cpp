@@ -42,17 +42,20 @@ bool coroutine::interrupt() noexcept
     // Asio hands a cancellation on by `dispatch` to the coroutine's executor, with the address of
     // a signal in the coroutine: where that would wait in a queue, the coroutine may end before it.
     // So the emission itself waits, and meets the wait that the coroutine is in then.
-    auto emit = [t = boost::intrusive_ptr<coroutine>(this)] {
-        if (t->done() || (t->cancelling() == 0 && !t->core().unwinding()))
-            return;
-        auto now = [&] { t->signal_.emit(asio::cancellation_type::terminal); };
-        t->slice(now);
-    };
+    task_ptr const keep(this);
+    auto now = [this] { signal_.emit(asio::cancellation_type::terminal); };
     if (may_run_here())
-        emit();
-    else
-        post(std::move(emit));
-    return true;
+    {
+        slice(now);
+        return true;
+    }
+    post([t = boost::intrusive_ptr<coroutine>(this)] {
+        if (t->done() || !(t->take_cancel() || t->core().unwinding()))
+            return;
+        auto then = [&] { t->signal_.emit(asio::cancellation_type::terminal); };
+        t->slice(then);
+    });
+    return false; // kept until then, for a wait that begins before
 }
 
 void coroutine::abort_wait() noexcept

@@ -32,7 +32,7 @@ struct fiber_joiner : join_waiter, fiber_wait
         // As `await task`: the joined task is cancelled, and how it ends decides what the
         // joiner gets.
         if (why == reason::cancel)
-            return j.joined.cancel();
+            return j.forwarded = j.joined.cancel();
         if (!j.joined.remove_waiter(j))
             return false;
         j.aborted = true;
@@ -41,8 +41,17 @@ struct fiber_joiner : join_waiter, fiber_wait
     }
 
     fiber& self;
+    /// In the joiner, afterwards: the joined task ended without having been told of a
+    /// cancellation that was handed on to it, so it is the joiner's own again.
+    bool unheard() const noexcept
+    {
+        return forwarded && !joined.cancelled() &&
+               (joined.cancel_pending() || joined.met() < joined.cancelling());
+    }
+
     task_base& joined;
     bool aborted = false;
+    bool forwarded = false;
 };
 
 struct thread_joiner : join_waiter
@@ -129,6 +138,8 @@ void wait_done(task_base& t)
             f->suspend(j);
         if (j.aborted)
             throw_cancelled();
+        if (j.unheard()) [[unlikely]]
+            f->keep_cancel();
         return;
     }
     thread_joiner j;

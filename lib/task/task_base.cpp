@@ -167,8 +167,10 @@ void task_base::on_attend(ready_node* n, verb v)
 
 void task_base::deliver_cancel() noexcept
 {
+    if (done())
+        return; // not met: who handed it on has it back
     met_.store(cancelling(), std::memory_order_relaxed);
-    if (!done() && !interrupt())
+    if (!interrupt())
         keep_cancel();
 }
 
