@@ -62,9 +62,11 @@ run_valgrind()
     local program
     for program in "${programs[@]}"; do
         echo "$program under valgrind"
-        timeout 300 valgrind --quiet --fair-sched=yes --error-exitcode=99 --leak-check=full \
+        # A program that hangs is aborted, so that memcheck shows where it is.
+        timeout --signal=ABRT --kill-after=30 300 \
+            valgrind --quiet --fair-sched=yes --error-exitcode=99 --leak-check=full \
             --show-leak-kinds=definite --errors-for-leak-kinds=definite \
-            "build/valgrind/test/$program"
+            "build/valgrind/test/$program" --log_level=unit_scope --color_output=no
     done
 }
 
@@ -149,7 +151,8 @@ for row in "${rows[@]}"; do
     result=passed
     if ((status)); then
         result=FAILED
-        failed+="$row failed with status $status, see $log"$'\n'
+        failed+="-- $row failed with status $status, see $log, which ends:"$'\n'
+        failed+=$(tail -n 60 "$log")$'\n'
     fi
     table+=$(printf '%-14s %-8s %5d s' "$row" "$result" $((SECONDS - begin)))$'\n'
 done
