@@ -75,8 +75,11 @@ BOOST_NOINLINE bool fiber::take_stack() noexcept
 {
     try
     {
-        slot_ = &sched().stacks().get();
+        stack_pool& pool = sched().stacks();
+        slot_ = &pool.get();
         slot_->occupant = this;
+        if (pool.paints())
+            slot_->paint();
         return true;
     }
     catch (...)

@@ -122,19 +122,18 @@ POLYLOOP_UNWATCHED void fill(word volatile* from, word volatile* to) noexcept
         *from++ = colour;
 }
 
-/// All that lies below the parked frames.
-void paint(stack_slot const& s) noexcept
+} // namespace
+
+void stack_slot::paint() noexcept
 {
     [[maybe_unused]] unwatched const here;
     constexpr std::uintptr_t red_zone = 256;
-    auto* const from = static_cast<word*>(const_cast<void*>(s.bottom));
+    auto* const from = static_cast<word*>(const_cast<void*>(bottom));
     auto* const to = reinterpret_cast<word*>(
-        (reinterpret_cast<std::uintptr_t>(s.where) - red_zone) / sizeof(word) * sizeof(word));
+        (reinterpret_cast<std::uintptr_t>(where) - red_zone) / sizeof(word) * sizeof(word));
     // The rest kept its paint from the last time.
     fill(const_cast<word*>(first_used(from, to)), to);
 }
-
-} // namespace
 
 std::size_t stack_slot::used() const noexcept
 {
@@ -188,13 +187,11 @@ std::size_t stack_shelf::age() noexcept
 // -- the pool ----------------------------------------------------------------------------------
 
 stack_pool::stack_pool(loop_core& core, void (*entry)(boost::context::detail::transfer_t))
-    : owner_(&core), core_(&core), entry_(entry), paints_(core.debug()),
+    : core_(&core), shared_(!core.single()), entry_(entry), paints_(core.debug()),
       page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
       stack_size_(rounded(core.options().stacks.size, page_)),
       guard_size_(core.options().stacks.guard ? page_ : 0), keep_(core.options().stacks.keep)
 {
-    if (paints_ || !core.single())
-        owner_ = reinterpret_cast<loop_core const*>(this);
 }
 
 stack_pool::~stack_pool()
@@ -226,56 +223,32 @@ stack_slot* stack_pool::slot(stack_slab const& s, unsigned i) const noexcept
 
 stack_slot& stack_pool::get_slow()
 {
-    if (mine())
+    std::unique_lock lock(mutex_, std::defer_lock);
+    if (shared_)
+        lock.lock();
+    BOOST_ASSERT(shared_ || mine());
+    stack_slot* const s = take_idle();
+    if (shared_)
     {
-        if (stack_slot* const s = take_idle())
-            return *s;
-        std::lock_guard const lock(mutex_);
-        if (stack_slot* const s = std::exchange(offered_, nullptr))
-        {
-            take_in(s);
-            if (stack_slot* const idle = take_idle())
-                return *idle;
-        }
-        return heat();
-    }
-    stack_slot* s;
-    {
-        std::lock_guard const lock(mutex_);
-        s = shared() ? take_idle() : take_offered();
         if (s)
             returned_size_.fetch_sub(1, std::memory_order_relaxed);
-        else
-            s = &heat();
-        if (shared() && ++draws_ % draws_per_tick == 0)
+        if (++draws_ % draws_per_tick == 0)
             age();
     }
-    if (paints_)
-        paint(*s);
-    return *s;
+    if (s)
+        return *s;
+    if (!shared_)
+        lock.lock();
+    return heat();
 }
 
 stack_slot* stack_pool::take_idle() noexcept
 {
     // Where the shelf is shared all come back this way, and the last one shall be the first.
-    if ((shared() || (!shelf_.has_above_floor() && !shelf_.sink())) &&
+    if ((shared_ || (!shelf_.has_above_floor() && !shelf_.sink())) &&
         returned_.load(std::memory_order_relaxed))
         take_in(returned_.exchange(nullptr, std::memory_order_acquire));
     return shelf_.has_above_floor() || shelf_.sink() ? &shelf_.pop() : nullptr;
-}
-
-/// Another thread's way to a single loop's idle stacks.
-stack_slot* stack_pool::take_offered() noexcept
-{
-    drawn_ = true;
-    if (!offered_)
-        offered_ = returned_.exchange(nullptr, std::memory_order_acquire);
-    if (!offered_)
-    {
-        wanted_.store(true, std::memory_order_relaxed);
-        return nullptr;
-    }
-    return std::exchange(offered_, offered_->next);
 }
 
 /// Onto the shelf, as far as there is room.
@@ -284,7 +257,7 @@ void stack_pool::take_in(stack_slot* s) noexcept
     while (s && (shelf_.has_room() || shelf_.grow(keep_)))
     {
         shelf_.push(*std::exchange(s, s->next));
-        if (!shared())
+        if (!shared_)
             returned_size_.fetch_sub(1, std::memory_order_relaxed);
     }
     while (s)
@@ -380,11 +353,6 @@ void stack_pool::put_slow(stack_slot& s) noexcept
 {
     if (!mine())
         put_returned(s);
-    else if (wanted_.load(std::memory_order_relaxed) && shelf_.size() > 1)
-    {
-        offer();
-        shelf_.push(s);
-    }
     else if (shelf_.grow(keep_))
         shelf_.push(s);
     else if (shelf_.size() == 0) // nothing is kept
@@ -398,23 +366,6 @@ void stack_pool::put_slow(stack_slot& s) noexcept
         cool_lowest(std::clamp<std::size_t>(shelf_.size() / 4, 1, let_go_at_once));
         shelf_.push(s);
     }
-}
-
-/// Other threads make tasks for this loop, and found no stack: half of the shelf is for them.
-void stack_pool::offer() noexcept
-{
-    wanted_.store(false, std::memory_order_relaxed);
-    std::size_t const n = shelf_.size() / 2;
-    {
-        std::lock_guard const lock(mutex_);
-        for (std::size_t i = 0; i != n; ++i)
-        {
-            stack_slot& s = *shelf_.begin()[i];
-            s.next = std::exchange(offered_, &s);
-        }
-    }
-    returned_size_.fetch_add(n, std::memory_order_relaxed);
-    shelf_.drop_lowest(n);
 }
 
 void stack_pool::put_returned(stack_slot& s) noexcept
@@ -467,12 +418,6 @@ void stack_pool::age() noexcept
         aged_at_ = now;
         if (returned_.load(std::memory_order_relaxed))
             take_in(returned_.exchange(nullptr, std::memory_order_acquire));
-        if (mine())
-        {
-            std::lock_guard const lock(mutex_);
-            if (!std::exchange(drawn_, false)) // nobody wants them any more
-                take_in(std::exchange(offered_, nullptr));
-        }
         std::size_t const idle = shelf_.age();
         // Half of them, so that a load that comes in waves finds most of its stacks.
         quota_ = first ? 0 : (idle + 1) / 2;
@@ -548,8 +493,6 @@ void stack_pool::orphan() noexcept
     {
         std::lock_guard const lock(mutex_);
         out = static_cast<std::ptrdiff_t>(hot_ - shelf_.size());
-        for (stack_slot* s = offered_; s; s = s->next)
-            --out;
         // Whoever gives back after this exchange finds the mark and counts down; all others are
         // counted here.
         stack_slot* s = returned_.exchange(orphaned_mark(), std::memory_order_acq_rel);

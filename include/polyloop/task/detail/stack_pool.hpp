@@ -29,6 +29,8 @@ struct stack_slot : execution
     stack_slab* slab = nullptr;
     unsigned valgrind_id = 0;
 
+    /// Marks all that lies below the parked frames as not used.
+    POLYLOOP_DECL void paint() noexcept;
     /// Bytes that were used at most by those who ran here since it was painted.
     POLYLOOP_DECL std::size_t used() const noexcept;
 };
@@ -102,8 +104,8 @@ class stack_pool
     stack_pool(stack_pool const&) = delete;
     stack_pool& operator=(stack_pool const&) = delete;
 
-    /// A stack with a context that stands at `entry` or is parked. Throws the system's error where
-    /// memory or mappings are exhausted.
+    /// A stack with a context that stands at `entry` or is parked: for a thread that runs the loop.
+    /// Throws the system's error where memory or mappings are exhausted.
     stack_slot& get()
     {
         if (mine() && shelf_.has_above_floor()) [[likely]]
@@ -131,7 +133,7 @@ class stack_pool
     /// The loop is gone. The pool deletes itself when the last stack is back.
     POLYLOOP_DECL void orphan() noexcept;
 
-    /// The stacks are painted before each use, so that `stack_slot::used` tells something.
+    /// Whether stacks are painted before each use, so that `stack_slot::used` tells something.
     bool paints() const noexcept
     {
         return paints_;
@@ -153,13 +155,7 @@ class stack_pool
     /// Whether the calling thread may touch the shelf without a lock: to be asked before that.
     bool mine() const noexcept
     {
-        return this_frame().core == owner_;
-    }
-
-    /// The shelf is every thread's, by the lock. (Painted stacks of a single loop stand on none.)
-    bool shared() const noexcept
-    {
-        return !core_->single();
+        return this_frame().core == core_.get() && !shared_;
     }
 
     ~stack_pool();
@@ -167,9 +163,7 @@ class stack_pool
     POLYLOOP_DECL void put_slow(stack_slot& s) noexcept;
     POLYLOOP_DECL void age() noexcept;
     stack_slot* take_idle() noexcept;
-    stack_slot* take_offered() noexcept;
     void take_in(stack_slot* s) noexcept;
-    void offer() noexcept;
     void put_returned(stack_slot& s) noexcept;
     void push_returned(stack_slot& s) noexcept;
     void gone_back() noexcept;
@@ -184,10 +178,9 @@ class stack_pool
     stack_slot* slot(stack_slab const& s, unsigned i) const noexcept;
     static stack_slot* orphaned_mark() noexcept;
 
-    loop_core const* owner_; // whose thread has the shelf; nobody's: `this`, which is no core
     stack_shelf shelf_;
-
     core_ptr core_;
+    bool const shared_; // the shelf is every thread's, by the lock
     void (*entry_)(boost::context::detail::transfer_t);
     bool const paints_;
     std::size_t const page_;
@@ -202,14 +195,10 @@ class stack_pool
     std::vector<std::unique_ptr<stack_slab>> slabs_;
     stack_slab* open_ = nullptr; // those with cold stacks
     std::size_t hot_ = 0;
-    stack_slot* offered_ = nullptr; // on a single loop, for other threads
-    bool drawn_ = false;            // they asked since the last `age`
     bool guard_by_advice_ = true;
 
     alignas(64) std::atomic<stack_slot*> returned_ = nullptr;
-    // With those offered, and with the shelf where that is shared.
-    std::atomic<std::size_t> returned_size_ = 0;
-    std::atomic<bool> wanted_ = false;
+    std::atomic<std::size_t> returned_size_ = 0; // with the shelf where that is shared
     std::atomic<std::ptrdiff_t> orphans_ = 0;
 };
 

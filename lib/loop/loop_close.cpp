@@ -1,0 +1,176 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/loop/detail/loop_core.hpp>
+
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace polyloop::detail {
+
+void loop_core::close()
+{
+    {
+        std::lock_guard const lock(run_mutex_);
+        if (is_closed())
+            return;
+        if (running_ > 0 || on_loop())
+            throw_error(error::loop_is_running);
+        closed_ = true;
+    }
+    bool const stopped = io_->stopped();
+    {
+        core_entry const entry(*this);
+        unwinding_ = true;
+        drop_jobs();
+        drop_callbacks();
+        if (task_registry* const r = registry())
+            r->unwind();
+        discard_ready();
+        while (timer_node* const n = timers_.pop_due(steady_time::max()))
+        {
+            n->expire(n);
+            discard_ready();
+        }
+        drop_callbacks(); // those that have just expired
+        if (std::exchange(timer_work_returned_, false))
+            work_started(); // the aborted wait will be counted down by its own handler
+        timer_.reset();
+        for (ready_node* n = inbox_.close(); n;)
+            (std::exchange(n, n->next))->act(n, ready_node::verb::discard);
+        discard_ready();
+    }
+    while (posters_.load() != 0)
+        std::this_thread::yield();
+    // Without work it stopped while it was polled; an application that goes on with an adopted
+    // io_context shall find it as it was.
+    if (!stopped && io_->stopped())
+        io_->restart();
+    abandon(shut_default_executor());
+    std::lock_guard const lock(rare_mutex_);
+    handler_.reset();
+}
+
+// Without waiting (S35): the pool's destructor would join its threads.
+void loop_core::abandon(std::shared_ptr<asio::thread_pool> pool) noexcept
+{
+    if (!pool)
+        return;
+    pool->stop();
+    std::thread([p = std::move(pool)]() mutable { p.reset(); }).detach();
+}
+
+void loop_core::drop_jobs() noexcept
+{
+    for (;;)
+    {
+        boost::intrusive_ptr<executor_job> job;
+        {
+            std::lock_guard const lock(rare_mutex_);
+            if (!jobs_)
+                return;
+            job.reset(jobs_);
+            unlink_job(*job);
+        }
+        job->drop();
+    }
+}
+
+void loop_core::unlink_job(executor_job& job) noexcept
+{
+    (job.prev ? job.prev->next : jobs_) = job.next;
+    if (job.next)
+        job.next->prev = job.prev;
+    job.linked = false;
+}
+
+void loop_core::add_job(executor_job& job)
+{
+    std::lock_guard const lock(rare_mutex_);
+    require_open();
+    job.prev = nullptr;
+    job.next = jobs_;
+    if (jobs_)
+        jobs_->prev = &job;
+    jobs_ = &job;
+    job.linked = true;
+}
+
+bool loop_core::take_job(executor_job& job) noexcept
+{
+    std::lock_guard const lock(rare_mutex_);
+    if (!job.linked)
+        return false;
+    unlink_job(job);
+    posters_.fetch_add(1); // until finish_job
+    return true;
+}
+
+void loop_core::finish_job() noexcept
+{
+    posters_.fetch_sub(1);
+}
+
+void loop_core::track(timer_node& n) noexcept
+{
+    n.prev = nullptr;
+    n.next = tracked_;
+    if (tracked_)
+        tracked_->prev = &n;
+    tracked_ = &n;
+    n.place = timer_node::tracked;
+}
+
+void loop_core::start_tracking(timer_node& n) noexcept
+{
+    std::lock_guard const lock(timer_mutex_);
+    track(n);
+}
+
+void loop_core::untrack(timer_node& n) noexcept
+{
+    std::lock_guard const lock(timer_mutex_);
+    if (n.place != timer_node::tracked)
+        return;
+    (n.prev ? n.prev->next : tracked_) = n.next;
+    if (n.next)
+        n.next->prev = n.prev;
+    n.place = timer_node::nowhere;
+}
+
+void loop_core::drop_callbacks() noexcept
+{
+    while (timer_node* const n = tracked_) // no thread runs the loop any more
+    {
+        untrack(*n);
+        n->dropped(n);
+    }
+}
+
+void loop_core::discard_ready() noexcept
+{
+    take_inbox();
+    while (ready_node* const n = ready_.pop())
+        n->act(n, ready_node::verb::discard);
+}
+
+void loop_core::detach() noexcept
+{
+    gone_ = true;
+    // Handlers that still wait in the io_context are destroyed here; the fibers among them
+    // unwind, and find their loop on the frame.
+    if (owned_)
+    {
+        core_entry const entry(*this);
+        owned_.reset();
+    }
+    facade_ = nullptr;
+    if (task_registry* const r = registry())
+        r->detach();
+    refs_.fetch_add(near_refs_ - loop_lives, std::memory_order_acq_rel); // the caller has one
+}
+
+} // namespace polyloop::detail

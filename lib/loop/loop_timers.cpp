@@ -1,0 +1,113 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/loop/detail/loop_core.hpp>
+
+#include <mutex>
+
+namespace polyloop::detail {
+
+struct loop_core::timer_handler
+{
+    core_ptr core;
+    std::uint64_t generation;
+
+    void operator()(boost::system::error_code) const
+    {
+        core->on_timer(generation);
+    }
+};
+
+void loop_core::insert_timer(timer_node& n)
+{
+    std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
+    if (!single_) [[unlikely]]
+        lock.lock();
+    timers_.insert(n);
+    if (!armed_ || timer_work_returned_ || n.when < armed_at_) [[unlikely]]
+        arm();
+}
+
+bool loop_core::erase_timer(timer_node& n) noexcept
+{
+    std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
+    if (!single_) [[unlikely]]
+        lock.lock();
+    bool const erased = timers_.erase(n);
+    // On a loop of its own the run keeps it from running out of work anyway.
+    if (!owned_ && erased && timers_.empty()) [[unlikely]]
+        idle_timer();
+    return erased;
+}
+
+// The armed timer is left to fire early rather than moved back, so that a deadline that is
+// set and cancelled costs no system call. Its work is taken back instead, as an adopted
+// io_context without other work shall return from run().
+void loop_core::idle_timer() noexcept
+{
+    if (!armed_ || timer_work_returned_)
+        return;
+    // Only inside a handler of the io_context: elsewhere the count could reach zero and
+    // stop it.
+    if (on_loop())
+    {
+        timer_work_returned_ = true;
+        work_finished();
+    }
+    else if (!single_)
+        post([self = core_ptr(this)] {
+            std::lock_guard const lock(self->timer_mutex_);
+            if (self->timers_.empty())
+                self->idle_timer();
+        });
+}
+
+void loop_core::arm()
+{
+    if (timers_.empty() || !timer_)
+        return;
+    if (timer_work_returned_)
+    {
+        timer_work_returned_ = false;
+        work_started();
+    }
+    steady_time const next = timers_.next();
+    if (armed_ && armed_at_ <= next)
+        return;
+    armed_ = true;
+    armed_at_ = next;
+    timer_->expires_at(next);
+    timer_->async_wait(timer_handler{core_ptr(this), ++timer_generation_});
+}
+
+void loop_core::on_timer(std::uint64_t generation) noexcept
+{
+    core_entry const entry(*this);
+    {
+        std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
+        if (!single_)
+            lock.lock();
+        if (generation != timer_generation_ || !timer_)
+            return;
+        armed_ = false;
+        if (timer_work_returned_)
+        {
+            // This handler's own work is about to be counted down.
+            timer_work_returned_ = false;
+            work_started();
+        }
+        steady_time const now = std::chrono::steady_clock::now();
+        time_ = now;
+        time_valid_ = true;
+        // Under the lock, where there is one: who takes a timer back may then free it at once.
+        // `expire` only makes something ready.
+        while (timer_node* const n = timers_.pop_due(now))
+            n->expire(n);
+        arm();
+    }
+    if (single_)
+        run_batch();
+}
+
+} // namespace polyloop::detail
