@@ -4,37 +4,20 @@
 
 #include <polyloop/loop/detail/callback.hpp>
 
+#include <memory>
+
 namespace polyloop::detail {
-
-callback::callback(loop_core& c, manager m) noexcept
-    : ready_node(&callback::act, node_kind::callback), core_(&c), manage_(m)
-{
-    expire = &callback::on_expire;
-    dropped = &callback::on_drop;
-    if (locals_in_use()) [[unlikely]]
-        locals_ = share_locals();
-}
-
-bool callback::leave_pending(state next) noexcept
-{
-    // Without a handle there is nobody else.
-    if (refs_.load(std::memory_order_acquire) == 1)
-        return state_.load(std::memory_order_relaxed) == state::pending &&
-               (state_.store(next, std::memory_order_relaxed), true);
-    state expected = state::pending;
-    return state_.compare_exchange_strong(expected, next, std::memory_order_acq_rel);
-}
 
 bool callback::start()
 {
-    refs_.store(2, std::memory_order_relaxed); // nobody else knows it yet
+    refs_.store(handle + queue, std::memory_order_relaxed); // nobody else knows it yet
     if (!core_->single())
         core_->start_tracking(*this);
     if (core_->schedule(*this))
         return true;
     if (!core_->single())
         core_->untrack(*this);
-    intrusive_ptr_release(this);
+    queue_release()(this);
     return false;
 }
 
@@ -59,7 +42,8 @@ class callback::arrival
         if (callback_->cancelled() || core.is_closed())
             return;
         core.insert_timer(*callback_);
-        callback_.detach();
+        // On a single loop only: it does not expire before this.
+        callback_.detach()->refs_.fetch_sub(handle - queue, std::memory_order_acq_rel);
     }
 
   private:
@@ -70,14 +54,13 @@ bool callback::start_at(steady_time when)
 {
     timer_node::when = when;
     timed_ = true;
-    callback_ptr self(this);
-    if (!core_->single() || core_->on_loop())
-    {
-        core_->insert_timer(*this);
-        self.detach(); // the timer queue's reference
-        return true;
-    }
-    return core_->post(arrival(std::move(self)));
+    if (core_->single() && !core_->on_loop())
+        return core_->post(arrival(callback_ptr(this)));
+    refs_.store(handle + queue, std::memory_order_relaxed);
+    std::unique_ptr<callback, queue_release> queued(this);
+    core_->insert_timer(*this);
+    queued.release();
+    return true;
 }
 
 void callback::cancel() noexcept
@@ -92,12 +75,12 @@ void callback::cancel() noexcept
     if (!core_->single() || core_->on_loop())
     {
         if (core_->erase_timer(*this))
-            intrusive_ptr_release(this);
+            queue_release()(this);
     }
     else
         core_->post([self = callback_ptr(this)] {
             if (self->core_->erase_timer(*self))
-                intrusive_ptr_release(self.get());
+                queue_release()(self.get());
         });
 }
 
@@ -107,7 +90,7 @@ void callback::on_expire(timer_node* n)
     if (!self->core_->single())
         self->core_->track(*self);
     if (!self->core_->schedule(*self))
-        self->perform(verb::discard);
+        self->act(self, verb::discard);
 }
 
 void callback::on_drop(timer_node* n)
@@ -117,14 +100,8 @@ void callback::on_drop(timer_node* n)
         self->manage_(self, operation::release);
 }
 
-void callback::act(ready_node* n, verb v)
-{
-    static_cast<callback*>(n)->perform(v);
-}
-
 void callback::perform(verb v)
 {
-    callback_ptr const self(this, false); // the queue's reference
     if (!core_->single())
         core_->untrack(*this);
     if (!leave_pending(state::taken))
@@ -149,10 +126,15 @@ void callback::perform(verb v)
     }
     catch (...)
     {
-        core_->report({"exception in a callback", std::current_exception()});
+        report_failure();
     }
     if (timed)
         report_if_slow(std::chrono::steady_clock::now() - begin);
+}
+
+void callback::report_failure() noexcept
+{
+    core_->report({"exception in a callback", std::current_exception()});
 }
 
 void callback::report_if_slow(std::chrono::nanoseconds took) const
@@ -160,13 +142,6 @@ void callback::report_if_slow(std::chrono::nanoseconds took) const
     if (took >= core_->options().slow_callback)
         core_->report({"slow callback: it held loop \"" + core_->options().name + "\" for " +
                        std::to_string(std::chrono::duration<double>(took).count()) + " s"});
-}
-
-void callback::destroy() noexcept
-{
-    if (leave_pending(state::taken))
-        manage_(this, operation::release);
-    manage_(this, operation::free);
 }
 
 } // namespace polyloop::detail

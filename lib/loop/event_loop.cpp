@@ -42,16 +42,15 @@ event_loop::~event_loop()
 void event_loop::check_thread() const
 {
     // On a loop that several threads run every call is safe.
-    if (get_debug() && core_->single() && !core_->on_loop() && is_running())
+    if (core_->single() && !core_->on_loop() && is_running())
         detail::throw_error(error::wrong_thread,
                             "loop \"" + name() + "\" runs on another thread");
 }
 
-void event_loop::check_threadsafe() const
+void event_loop::refuse_threadsafe() const
 {
-    if (!options().locking)
-        detail::throw_error(error::option_unsupported,
-                            "loop \"" + name() + "\" was made with loop_options::locking off");
+    detail::throw_error(error::option_unsupported,
+                        "loop \"" + name() + "\" was made with loop_options::locking off");
 }
 
 std::size_t event_loop::task_count() const noexcept

@@ -163,9 +163,43 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
 loop_core::~loop_core()
 {
     delete registry_.load();
-    for (block_list& list : blocks_)
-        while (list.first)
-            ::operator delete(std::exchange(list.first, *static_cast<void**>(list.first)));
+    auto const free_all = [](void* p) {
+        while (p)
+            ::operator delete(std::exchange(p, *static_cast<void**>(p)));
+    };
+    for (block_list const& list : blocks_)
+        free_all(list.first);
+    for (void* const p : far_blocks_)
+        free_all(p);
+}
+
+// -- blocks --------------------------------------------------------------------------
+
+/// A block for another thread. Nobody waits for it: the allocator of the system has some, too.
+void* loop_core::take_far(std::size_t i) noexcept
+{
+    if (!single_ || far_busy_.test_and_set(std::memory_order_acquire))
+        return nullptr;
+    void* const p = far_blocks_[i];
+    if (p)
+        far_blocks_[i] = *static_cast<void**>(p);
+    far_busy_.clear(std::memory_order_release);
+    return p;
+}
+
+/// On the loop's own thread: hands all blocks of a class over to the others, if they have none.
+bool loop_core::give_far(std::size_t i) noexcept
+{
+    if (far_busy_.test_and_set(std::memory_order_acquire))
+        return false;
+    bool const given = !far_blocks_[i];
+    if (given)
+    {
+        far_blocks_[i] = std::exchange(blocks_[i].first, nullptr);
+        blocks_[i].count = 0;
+    }
+    far_busy_.clear(std::memory_order_release);
+    return given;
 }
 
 // -- readiness ---------------------------------------------------------------------

@@ -139,7 +139,8 @@ class event_loop
     template <std::invocable F>
     callback_handle call_soon(F&& f)
     {
-        check_thread();
+        if (get_debug()) [[unlikely]]
+            check_thread();
         return soon(std::forward<F>(f));
     }
 
@@ -147,7 +148,8 @@ class event_loop
     template <std::invocable F>
     callback_handle call_soon_threadsafe(F&& f)
     {
-        check_threadsafe();
+        if (!options().locking) [[unlikely]]
+            refuse_threadsafe();
         return soon(std::forward<F>(f));
     }
 
@@ -163,8 +165,9 @@ class event_loop
     template <std::invocable F>
     callback_handle call_at(time_point when, F&& f)
     {
-        check_thread();
-        callback_handle h = make(std::forward<F>(f));
+        if (get_debug()) [[unlikely]]
+            check_thread();
+        callback_handle h = make(std::forward<F>(f), core_->near());
         if (!h.state_->start_at(when))
             detail::throw_error(error::loop_closed);
         return h;
@@ -221,10 +224,10 @@ class event_loop
 
   private:
     POLYLOOP_DECL void check_thread() const;
-    POLYLOOP_DECL void check_threadsafe() const;
+    [[noreturn]] POLYLOOP_DECL void refuse_threadsafe() const;
 
     template <class F>
-    callback_handle make(F&& f)
+    callback_handle make(F&& f, bool near)
     {
         if constexpr (requires(F const& g) { static_cast<bool>(g); } &&
                       !std::is_convertible_v<F, void (*)()>)
@@ -239,14 +242,17 @@ class event_loop
         }
         core_->require_open();
         return callback_handle(
-            detail::callback_ptr(detail::callback::make(*core_, std::forward<F>(f)), false));
+            detail::callback_ptr(detail::callback::make(*core_, std::forward<F>(f), near), false));
     }
 
     template <class F>
     callback_handle soon(F&& f)
     {
-        callback_handle h = make(std::forward<F>(f));
-        if (!h.state_->start())
+        bool const near = core_->near();
+        callback_handle h = make(std::forward<F>(f), near);
+        if (near) [[likely]]
+            h.state_->start_near();
+        else if (!h.state_->start())
             detail::throw_error(error::loop_closed);
         return h;
     }

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -17,15 +18,25 @@ namespace polyloop::detail {
 
 /// A callable that waits for its turn or its time, with the count of those who refer to it.
 ///
-/// Invariant: whoever moves `state_` away from `pending` owns the callable.
-class callback : private ready_node, private timer_node
+/// Invariants
+/// - Whoever moves `state_` away from `pending` owns the callable.
+/// - The loop's queue counts for one, each handle for two. So the last handle can tell whether
+///   it shares the callback with the loop alone, and needs no atomic decrement on the loop's own
+///   thread.
+class callback : protected ready_node, private timer_node
 {
   public:
     template <class F>
-    static callback* make(loop_core& c, F&& f);
+    static callback* make(loop_core& c, F&& f, bool near);
 
     /// Hands it, new, to the loop; the queue holds a reference. False if the loop is closed.
     POLYLOOP_DECL bool start();
+    /// The same on a single loop's own thread (`near`).
+    void start_near() noexcept
+    {
+        refs_.store(handle + queue, std::memory_order_relaxed);
+        core_->push_local(*this);
+    }
     POLYLOOP_DECL bool start_at(steady_time when);
 
     POLYLOOP_DECL void cancel() noexcept;
@@ -45,13 +56,15 @@ class callback : private ready_node, private timer_node
 
     friend void intrusive_ptr_add_ref(callback* c) noexcept
     {
-        c->refs_.fetch_add(1, std::memory_order_relaxed);
+        c->refs_.fetch_add(handle, std::memory_order_relaxed);
     }
     friend void intrusive_ptr_release(callback* c) noexcept
     {
-        // The last owner needs no atomic decrement.
-        if (c->refs_.load(std::memory_order_acquire) == 1 ||
-            c->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        auto const n = c->refs_.load(std::memory_order_acquire);
+        if (n == handle + queue && c->core_->near())
+            c->refs_.store(queue, std::memory_order_relaxed); // the queue is this thread's, too
+        else if (n == handle ||
+                 c->refs_.fetch_sub(handle, std::memory_order_acq_rel) == handle)
             c->destroy();
     }
 
@@ -64,10 +77,38 @@ class callback : private ready_node, private timer_node
     };
     using manager = void (*)(callback*, operation);
 
-    POLYLOOP_DECL callback(loop_core& c, manager m) noexcept;
+    callback(loop_core& c, action a, manager m) noexcept
+        : ready_node(a, node_kind::callback), core_(&c), manage_(m)
+    {
+        expire = &callback::on_expire;
+        dropped = &callback::on_drop;
+        if (locals_in_use()) [[unlikely]]
+            locals_ = share_locals();
+    }
     ~callback() = default;
 
-    core_ptr core_;
+    /// Gives up the queue's reference.
+    struct queue_release
+    {
+        void operator()(callback* c) const noexcept
+        {
+            // The last owner needs no atomic decrement.
+            if (c->refs_.load(std::memory_order_acquire) == queue ||
+                c->refs_.fetch_sub(queue, std::memory_order_acq_rel) == queue)
+                c->destroy();
+        }
+    };
+
+    /// Whether there is no more to the call than the call itself, which the caller then owes.
+    bool take_plainly(verb v) noexcept
+    {
+        return v == verb::run && core_->single() && !core_->debug() && !locals_in_use() &&
+               !core_->is_closed() && leave_pending(state::taken);
+    }
+    POLYLOOP_DECL void perform(verb v);
+    POLYLOOP_DECL void report_failure() noexcept;
+
+    loop_core* const core_; // held, as by a `core_ptr`
 
   private:
     enum class state : std::uint8_t
@@ -77,19 +118,35 @@ class callback : private ready_node, private timer_node
         cancelled
     };
 
+    static constexpr std::uint32_t queue = 1;
+    static constexpr std::uint32_t handle = 2;
+
     class arrival;
 
-    static void act(ready_node* n, verb v);
-    static void on_expire(timer_node* n);
-    static void on_drop(timer_node* n);
+    POLYLOOP_DECL static void on_expire(timer_node* n);
+    POLYLOOP_DECL static void on_drop(timer_node* n);
     void report_if_slow(std::chrono::nanoseconds took) const;
-    POLYLOOP_DECL void destroy() noexcept;
-    void perform(verb v);
-    bool leave_pending(state next) noexcept;
+
+    bool leave_pending(state next) noexcept
+    {
+        // Without a handle there is nobody else.
+        if (refs_.load(std::memory_order_acquire) == queue)
+            return state_.load(std::memory_order_relaxed) == state::pending &&
+                   (state_.store(next, std::memory_order_relaxed), true);
+        state expected = state::pending;
+        return state_.compare_exchange_strong(expected, next, std::memory_order_acq_rel);
+    }
+
+    void destroy() noexcept
+    {
+        if (state_.load(std::memory_order_relaxed) == state::pending) [[unlikely]]
+            manage_(this, operation::release);
+        manage_(this, operation::free);
+    }
 
     manager manage_;
     locals_ptr locals_; // of who made it (S44)
-    std::atomic<std::uint32_t> refs_ = 1;
+    std::atomic<std::uint32_t> refs_ = handle;
     std::atomic<state> state_ = state::pending;
     bool timed_ = false;
 };
@@ -101,40 +158,67 @@ class callback_with final : public callback
 {
   public:
     template <class G>
-    callback_with(loop_core& c, G&& g) : callback(c, &callback_with::manage)
+    callback_with(loop_core& c, G&& g)
+        : callback(c, &callback_with::act, &callback_with::manage)
     {
         ::new (static_cast<void*>(storage_)) F(std::forward<G>(g));
     }
 
   private:
+    F& callable() noexcept
+    {
+        return *std::launder(reinterpret_cast<F*>(storage_));
+    }
+
+    void call()
+    {
+        struct ender
+        {
+            F& f;
+            ~ender()
+            {
+                f.~F();
+            }
+        };
+        ender const end{callable()};
+        end.f();
+    }
+
+    static void act(ready_node* n, verb v)
+    {
+        auto* self = static_cast<callback_with*>(static_cast<callback*>(n));
+        std::unique_ptr<callback, queue_release> const queued(self);
+        if (!self->take_plainly(v)) [[unlikely]]
+            self->perform(v);
+        else
+            try
+            {
+                self->call();
+            }
+            catch (...)
+            {
+                self->report_failure();
+            }
+    }
+
     static void manage(callback* c, operation op)
     {
         auto* self = static_cast<callback_with*>(c);
-        F* const f = std::launder(reinterpret_cast<F*>(self->storage_));
-        struct ender
-        {
-            F* f;
-            ~ender()
-            {
-                f->~F();
-            }
-        };
         switch (op)
         {
         case operation::call:
-        {
-            ender const end{f};
-            (*f)();
+            self->call();
             break;
-        }
         case operation::release:
-            f->~F();
+            self->callable().~F();
             break;
         case operation::free:
         {
-            core_ptr const core = std::move(self->core_);
+            loop_core& core = *self->core_;
+            bool const near = core.near();
             self->~callback_with();
-            core->deallocate(self, sizeof(callback_with));
+            core.deallocate(self, sizeof(callback_with), near);
+            core.let_go(near);
             break;
         }
         }
@@ -144,19 +228,21 @@ class callback_with final : public callback
 };
 
 template <class F>
-callback* callback::make(loop_core& c, F&& f)
+callback* callback::make(loop_core& c, F&& f, bool near)
 {
     using type = callback_with<std::decay_t<F>>;
     static_assert(alignof(type) <= alignof(std::max_align_t),
                   "polyloop: a callback with a stricter alignment than max_align_t");
-    void* const p = c.allocate(sizeof(type));
+    void* const p = c.allocate(sizeof(type), near);
     try
     {
-        return ::new (p) type(c, std::forward<F>(f));
+        callback* const made = ::new (p) type(c, std::forward<F>(f));
+        c.hold(near);
+        return made;
     }
     catch (...)
     {
-        c.deallocate(p, sizeof(type));
+        c.deallocate(p, sizeof(type), near);
         throw;
     }
 }

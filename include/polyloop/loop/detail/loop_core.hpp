@@ -354,7 +354,8 @@ class loop_core
         debug_.store(on, std::memory_order_relaxed);
     }
 
-    // -- small blocks, recycled on a single loop's own thread (`near`)
+    // -- small blocks, recycled on a single loop's own thread (`near`); when it has many, other
+    //    threads get them
 
     bool near() const noexcept
     {
@@ -368,6 +369,9 @@ class loop_core
             --blocks_[i].count;
             return std::exchange(blocks_[i].first, *static_cast<void**>(blocks_[i].first));
         }
+        if (!near && i < block_classes)
+            if (void* const p = take_far(i))
+                return p;
         return ::operator new(i < block_classes ? (i + 1) * block_step : size);
     }
     void* allocate(std::size_t size)
@@ -377,7 +381,7 @@ class loop_core
     void deallocate(void* p, std::size_t size, bool near) noexcept
     {
         std::size_t const i = (size - 1) / block_step;
-        if (near && i < block_classes && blocks_[i].count < blocks_kept) [[likely]]
+        if (near && i < block_classes && (blocks_[i].count < blocks_kept || give_far(i))) [[likely]]
         {
             ++blocks_[i].count;
             *static_cast<void**>(p) = std::exchange(blocks_[i].first, p);
@@ -458,6 +462,8 @@ class loop_core
         return --slice_ != 0 || next_slice(n);
     }
 
+    POLYLOOP_DECL void* take_far(std::size_t i) noexcept;
+    POLYLOOP_DECL bool give_far(std::size_t i) noexcept;
     POLYLOOP_DECL bool next_slice(ready_node const& n) noexcept;
     POLYLOOP_DECL void post_drain() noexcept;
     POLYLOOP_DECL void settle() noexcept;
@@ -519,6 +525,9 @@ class loop_core
     // other threads
     alignas(64) inbox inbox_;
     std::atomic<unsigned> posters_ = 0;
+    std::atomic<std::int64_t> refs_ = loop_lives;
+    std::atomic_flag far_busy_;
+    std::array<void*, block_classes> far_blocks_{}; // taken by whoever has set `far_busy_`
 
     // rarely touched
     alignas(64) loop_options options_;
@@ -534,7 +543,6 @@ class loop_core
     std::shared_ptr<asio::thread_pool> executor_;
     bool executor_shut_ = false;
     executor_job* jobs_ = nullptr;
-    std::atomic<std::int64_t> refs_ = loop_lives;
 };
 
 using core_ptr = boost::intrusive_ptr<loop_core>;
