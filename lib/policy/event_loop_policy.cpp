@@ -4,9 +4,12 @@
 
 #include <polyloop/policy/event_loop_policy.hpp>
 
+#include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/registry.hpp>
 
+#include <atomic>
 #include <mutex>
+#include <typeinfo>
 #include <utility>
 
 namespace polyloop {
@@ -28,11 +31,26 @@ slot& process_slot()
     return *s;
 }
 
+/// Whether the process's policy is known to place on the running loop, where there is one: then
+/// it need not be asked.
+constinit std::atomic<bool> places_here = false;
+
+/// Under the slot's lock.
+void note_placement(event_loop_policy const* p)
+{
+    // Exactly these: what derives from them may place as it likes.
+    places_here.store(p && (typeid(*p) == typeid(default_policy) ||
+                            typeid(*p) == typeid(selector_policy) ||
+                            typeid(*p) == typeid(proactor_policy)),
+                      std::memory_order_relaxed);
+}
+
 std::shared_ptr<event_loop_policy> exchange_policy(std::shared_ptr<event_loop_policy> next)
 {
     slot& s = process_slot();
     std::lock_guard const lock(s.mutex);
     s.policy.swap(next);
+    note_placement(s.policy.get());
     return next;
 }
 
@@ -96,7 +114,10 @@ std::shared_ptr<event_loop_policy> get_event_loop_policy()
     std::shared_ptr<event_loop_policy> made = policy_from_environment();
     std::lock_guard const lock(s.mutex);
     if (!s.policy)
+    {
         s.policy.swap(made);
+        note_placement(s.policy.get());
+    }
     return s.policy;
 }
 
@@ -148,6 +169,9 @@ namespace detail {
 
 event_loop& place_context(placement_request const& request)
 {
+    thread_frame const& frame = this_frame();
+    if (frame.loop && places_here.load(std::memory_order_relaxed) && !attached()) [[likely]]
+        return *frame.loop;
     return with_policy([&](event_loop_policy& p) -> event_loop& { return p.place(request); });
 }
 

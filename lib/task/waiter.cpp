@@ -125,7 +125,12 @@ void blocker::refuse()
 
 void blocker::wake_fiber(waiter* w)
 {
-    static_cast<fiber*>(w->who)->wake();
+    fiber& f = *static_cast<fiber*>(w->who);
+    loop_core& core = f.core();
+    if (core.single() && frame_here.core == &core) [[likely]]
+        core.push_local(f);
+    else
+        f.wake();
 }
 
 void blocker::wake_thread(waiter* w)
