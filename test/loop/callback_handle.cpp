@@ -356,6 +356,53 @@ BOOST_AUTO_TEST_CASE(cancel_from_other_threads_while_the_loop_runs_them)
         });
 }
 
+BOOST_AUTO_TEST_CASE(handles_are_copied_and_dropped_by_other_threads_while_the_loop_runs)
+{
+    test::for_seeds(10, [](test::engine& e) {
+        constexpr int count = 2000;
+        event_loop loop;
+        auto const held = std::make_shared<int>();
+        int ran = 0;
+        std::vector<std::atomic<callback_handle*>> given(count);
+        std::atomic<bool> over = false;
+        auto drop = [&](test::engine own) {
+            while (!over)
+                for (auto& place : given)
+                    if (std::unique_ptr<callback_handle> const h{place.exchange(nullptr)})
+                    {
+                        callback_handle const copy = *h;
+                        test::jitter(own);
+                    }
+        };
+        std::thread one(drop, test::engine(e())), two(drop, test::engine(e()));
+        int made = 0;
+        std::function<void()> make = [&] {
+            for (int i = test::draw(e, 1, 20); i != 0 && made != count; --i)
+            {
+                callback_handle const h = test::draw(e, 0, 1)
+                                              ? loop.call_soon([&ran, held] { ++ran; })
+                                              : loop.call_later(0s, [&ran, held] { ++ran; });
+                if (test::draw(e, 0, 2)) // else it is dropped here
+                    given[static_cast<std::size_t>(made)] = new callback_handle(h);
+                ++made;
+            }
+            if (ran == count)
+                loop.stop();
+            else
+                loop.call_soon(make);
+        };
+        loop.call_soon(make);
+        loop.run_forever();
+        over = true;
+        one.join();
+        two.join();
+        for (auto& place : given)
+            delete place.exchange(nullptr);
+        BOOST_TEST(ran == count);
+        BOOST_TEST(held.use_count() == 1);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(an_empty_handle_refers_to_nothing_and_a_handle_outlives_its_loop)
 {
     callback_handle h;

@@ -7,6 +7,7 @@
 #include <polyloop/policy/default_policy.hpp>
 
 #include <polyloop/runner/runner.hpp>
+#include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/this_fiber.hpp>
 
 #include "support/error.hpp"
@@ -252,6 +253,27 @@ BOOST_AUTO_TEST_CASE(everything_that_a_loop_spawns_stays_on_it)
         },
         {.policy = std::make_shared<default_policy>()});
     BOOST_TEST(loops.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(one_that_places_elsewhere_is_asked_although_a_loop_runs)
+{
+    struct elsewhere : default_policy
+    {
+        event_loop other;
+        event_loop& place(placement_request const&) override
+        {
+            return other;
+        }
+    };
+    auto const mine = std::make_shared<elsewhere>();
+    auto const placed = [] { return &make_strand().loop(); };
+    event_loop loop;
+    BOOST_TEST(run_until_complete(loop, placed) == &loop);
+    {
+        scoped_policy const scope(mine);
+        BOOST_TEST(run_until_complete(loop, placed) == &mine->other);
+    }
+    BOOST_TEST(run_until_complete(loop, placed) == &loop);
 }
 
 BOOST_AUTO_TEST_CASE(without_a_running_loop_it_places_on_the_bound_one_or_refuses)
