@@ -15,7 +15,7 @@ Installs what is missing (Debian 12), builds, and runs the tests of a debug buil
 
 source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
-all_packages=(clang-16 valgrind libboost1.81-tools-dev)
+all_packages=(clang-16 libclang-rt-16-dev valgrind libboost1.81-tools-dev)
 
 every_row=(debug asan tsan clang valgrind fuzz b2 installed subdirectory)
 rows=() all=
