@@ -54,10 +54,10 @@ void fiber::act(ready_node* n, verb)
     static_cast<fiber&>(static_cast<task_base&>(*n)).resume();
 }
 
-void fiber::main(boost::context::detail::transfer_t t) noexcept
+void fiber::main(execution* from) noexcept
 {
     stack_slot& slot = *static_cast<fiber&>(static_cast<task_base&>(*frame_here.fiber)).slot_;
-    arrive(slot, t);
+    arrive(slot, *from);
     for (;;)
     {
         fiber& f = *slot.occupant;

@@ -65,6 +65,13 @@ std::size_t rounded(std::size_t n, std::size_t to)
 
 constexpr std::size_t slot_size = (sizeof(stack_slot) + 63) / 64 * 64;
 
+// Stacks that all begin at the same place of a page would share a few sets of the cache, and a
+// processor that compares addresses by their low bits only would take the loads of one for the
+// stores of another: so they begin at different lines. The topmost page still has room
+// for the frames of a fiber that does little.
+constexpr std::size_t colours = 16;
+constexpr std::size_t colour_step = 128;
+
 void unlink(stack_slab*& first, stack_slab& s) noexcept
 {
     (s.prev ? s.prev->next : first) = s.next;
@@ -130,7 +137,7 @@ void stack_slot::paint() noexcept
     constexpr std::uintptr_t red_zone = 256;
     auto* const from = static_cast<word*>(const_cast<void*>(bottom));
     auto* const to = reinterpret_cast<word*>(
-        (reinterpret_cast<std::uintptr_t>(where) - red_zone) / sizeof(word) * sizeof(word));
+        (reinterpret_cast<std::uintptr_t>(where.stack_pointer()) - red_zone) / sizeof(word) * sizeof(word));
     // The rest kept its paint from the last time.
     fill(const_cast<word*>(first_used(from, to)), to);
 }
@@ -139,7 +146,7 @@ std::size_t stack_slot::used() const noexcept
 {
     [[maybe_unused]] unwatched const here;
     auto const* const from = static_cast<word const*>(bottom);
-    auto const* const to = from + size / sizeof(word);
+    auto const* const to = reinterpret_cast<word const*>(this);
     return static_cast<std::size_t>(to - first_used(from, to)) * sizeof(word);
 }
 
@@ -186,8 +193,8 @@ std::size_t stack_shelf::age() noexcept
 
 // -- the pool ----------------------------------------------------------------------------------
 
-stack_pool::stack_pool(loop_core& core, void (*entry)(boost::context::detail::transfer_t))
-    : core_(&core), shared_(!core.single()), entry_(entry), paints_(core.debug()),
+stack_pool::stack_pool(loop_core& core, stack_entry first)
+    : core_(&core), shared_(!core.single()), entry_(first), paints_(core.debug()),
       page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
       stack_size_(rounded(core.options().stacks.size, page_)),
       guard_size_(core.options().stacks.guard ? page_ : 0), keep_(core.options().stacks.keep)
@@ -218,7 +225,8 @@ std::byte* stack_pool::bottom(stack_slab const& s, unsigned i) const noexcept
 
 stack_slot* stack_pool::slot(stack_slab const& s, unsigned i) const noexcept
 {
-    return reinterpret_cast<stack_slot*>(bottom(s, i) + stack_size_ - slot_size);
+    return reinterpret_cast<stack_slot*>(bottom(s, i) + stack_size_ - slot_size -
+                                         i % colours * colour_step);
 }
 
 stack_slot& stack_pool::get_slow()
@@ -283,8 +291,7 @@ stack_slot& stack_pool::heat()
 #if defined(POLYLOOP_VALGRIND)
     s->valgrind_id = VALGRIND_STACK_REGISTER(low, low + stack_size_);
 #endif
-    s->where = boost::context::detail::make_fcontext(
-        sp, static_cast<std::size_t>(sp - low), entry_);
+    prepare_stack(*s, sp, static_cast<std::size_t>(sp - low), entry_);
     touch(*s);
     slab.cold &= ~bit;
     if (slab.cold == 0)

@@ -27,6 +27,35 @@ carrier::carrier(thread_frame& f) noexcept
 #endif
 }
 
+#if !defined(POLYLOOP_SWITCH_INLINE)
+namespace {
+
+void enter(boost::context::detail::transfer_t came) noexcept
+{
+    auto& from = *static_cast<execution*>(came.data);
+    from.where.context = came.fctx;
+    // The running fiber's, since the context itself carries nothing.
+    static_cast<fiber&>(static_cast<task_base&>(*this_frame().fiber)).slot()->pool->entry()(&from);
+}
+
+} // namespace
+#endif
+
+void prepare_stack(execution& e, void* top, [[maybe_unused]] std::size_t size,
+                   [[maybe_unused]] stack_entry entry) noexcept
+{
+#if defined(POLYLOOP_SWITCH_INLINE)
+    // As after a call, whose return address, 0, ends every walk up the stack.
+    void** const pushed = static_cast<void**>(top) - 1;
+    *pushed = nullptr;
+    e.where.stack = pushed;
+    e.where.frame = nullptr;
+    e.where.code = reinterpret_cast<void*>(entry);
+#else
+    e.where.context = boost::context::detail::make_fcontext(top, size, &enter);
+#endif
+}
+
 void give_back(execution& parked) noexcept
 {
     parked.idle = false;

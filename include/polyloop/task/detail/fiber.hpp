@@ -95,7 +95,7 @@ class POLYLOOP_DECL fiber : public task_base
 
   private:
     POLYLOOP_DECL static void act(ready_node* n, verb v);
-    static void main(boost::context::detail::transfer_t t) noexcept;
+    static void main(execution* from) noexcept;
     void switch_away(thread_frame& frame, execution& from) noexcept;
     bool switch_directly(thread_frame& frame, execution& from) noexcept;
     void end() noexcept;

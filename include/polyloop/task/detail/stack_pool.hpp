@@ -100,7 +100,7 @@ class stack_shelf
 class stack_pool
 {
   public:
-    POLYLOOP_DECL stack_pool(loop_core& core, void (*entry)(boost::context::detail::transfer_t));
+    POLYLOOP_DECL stack_pool(loop_core& core, stack_entry first);
     stack_pool(stack_pool const&) = delete;
     stack_pool& operator=(stack_pool const&) = delete;
 
@@ -146,6 +146,10 @@ class stack_pool
     {
         return *core_;
     }
+    stack_entry entry() const noexcept
+    {
+        return entry_;
+    }
     std::size_t guard_size() const noexcept
     {
         return guard_size_;
@@ -181,7 +185,7 @@ class stack_pool
     stack_shelf shelf_;
     core_ptr core_;
     bool const shared_; // the shelf is every thread's, by the lock
-    void (*entry_)(boost::context::detail::transfer_t);
+    stack_entry const entry_;
     bool const paints_;
     std::size_t const page_;
     std::size_t const stack_size_; // usable, whole pages

@@ -7,8 +7,6 @@
 
 #include <polyloop/context/detail/frame.hpp>
 
-#include <boost/context/detail/fcontext.hpp>
-
 #include <cstddef>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -27,10 +25,13 @@
 #endif
 #endif
 
+// With a shadow stack (CET) the return addresses are the system's too; the sanitizers want to see
+// a call.
 #if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__CET__) &&          \
-    !defined(__ILP32__) && !defined(__AVX512F__) && !defined(POLYLOOP_ASAN) &&                    \
-    !defined(POLYLOOP_TSAN)
-#define POLYLOOP_JUMP_BY_HAND 1
+    !defined(__ILP32__) && !defined(POLYLOOP_ASAN) && !defined(POLYLOOP_TSAN)
+#define POLYLOOP_SWITCH_INLINE 1
+#else
+#include <boost/context/detail/fcontext.hpp>
 #endif
 
 #if defined(POLYLOOP_ASAN)
@@ -42,13 +43,40 @@
 
 namespace polyloop::detail {
 
+#if defined(POLYLOOP_SWITCH_INLINE)
+/// Where an execution goes on: what an ordinary call would not preserve is on its stack.
+struct resume_point
+{
+    void* stack = nullptr;
+    void* frame = nullptr;
+    void* code = nullptr;
+
+    void* stack_pointer() const noexcept
+    {
+        return stack;
+    }
+};
+#else
+struct resume_point
+{
+    boost::context::detail::fcontext_t context = nullptr;
+
+    void* stack_pointer() const noexcept
+    {
+        return context;
+    }
+};
+#endif
+
 /// A stack that can be switched to: a fiber's, or a thread's own while it is away.
 ///
 /// With it goes what the language and the C library keep per thread but belongs to whoever
-/// runs: the exceptions being handled and `errno`.
+/// runs: the exceptions being handled and `errno`. The floating-point environment (rounding,
+/// traps) stays the thread's, as a Windows fiber has it unless it asks for more: saving it costs
+/// several times as much as all the rest.
 struct execution
 {
-    boost::context::detail::fcontext_t where = nullptr;
+    resume_point where;
     exception_globals exceptions{};
     int error_number = 0;
     bool idle = false; ///< parked: to be given back by who comes next
@@ -59,6 +87,9 @@ struct execution
     void* fake_stack = nullptr;
     void* tsan_fiber = nullptr;
 };
+
+/// What runs first on a new stack, and never returns: `from` is who switched there.
+using stack_entry = void (*)(execution* from) noexcept;
 
 /// A thread's own stack, in a handler that is about to run fibers.
 struct carrier : execution
@@ -71,7 +102,10 @@ struct carrier : execution
 inline void switch_to(thread_frame& frame, execution& from, execution& to) noexcept;
 
 /// To be called first of all on a stack that is entered for the first time.
-inline void arrive(execution& self, boost::context::detail::transfer_t came) noexcept;
+inline void arrive(execution& self, execution& from) noexcept;
+
+/// Has `e` begin at `entry` on a stack whose highest address, aligned to 16 bytes, is `top`.
+void prepare_stack(execution& e, void* top, std::size_t size, stack_entry entry) noexcept;
 
 /// Gives back the stack that has just been parked.
 void give_back(execution& parked) noexcept;
@@ -80,11 +114,8 @@ void give_back(execution& parked) noexcept;
 void register_stack(execution& e, void* bottom, std::size_t size) noexcept;
 void unregister_stack(execution& e) noexcept;
 
-inline void arrive([[maybe_unused]] execution& self,
-                   boost::context::detail::transfer_t came) noexcept
+inline void arrive([[maybe_unused]] execution& self, execution& from) noexcept
 {
-    auto& from = *static_cast<execution*>(came.data);
-    from.where = came.fctx;
 #if defined(POLYLOOP_ASAN)
     __sanitizer_finish_switch_fiber(self.fake_stack, &from.bottom, &from.size);
 #endif
@@ -92,32 +123,44 @@ inline void arrive([[maybe_unused]] execution& self,
         give_back(from);
 }
 
-/// `jump_fcontext` in such a way that the processor's prediction of returns holds.
+/// The switch itself. Returns who came back.
 ///
-/// It comes back by a jump, not by a return; so an ordinary call leaves an entry on the predictor's
-/// stack, and the next return, that of the function that waits, is mispredicted, at about the cost
-/// of the switch itself. Here the address to come back to is pushed by hand: fibers that
-/// wait at the same place of the program then find each other's entries. The red zone below the stack
-/// pointer is stepped over.
-inline boost::context::detail::transfer_t jump(boost::context::detail::fcontext_t to,
-                                               void* data) noexcept
+/// Inline, so that the compiler saves what it needs here and nothing else, and neither a call nor
+/// a return puts the processor's prediction of returns out of step: fibers that wait at the same
+/// place of the program find each other's entries.
+inline execution& jump(execution& from, execution& to) noexcept
 {
-#if defined(POLYLOOP_JUMP_BY_HAND)
-    boost::context::detail::transfer_t came;
-    asm volatile("sub $128, %%rsp\n\t"
-                 "lea 1f(%%rip), %%rax\n\t"
-                 "push %%rax\n\t"
-                 "jmp *%[jump]\n"
-                 "1:\n\t"
-                 "add $128, %%rsp"
-                 : "=&a"(came.fctx), "=&d"(came.data), "+D"(to), "+S"(data)
-                 : [jump] "r"(&boost::context::detail::jump_fcontext)
-                 : "rcx", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
-                   "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-                   "xmm14", "xmm15", "memory", "cc");
-    return came;
+#if defined(POLYLOOP_SWITCH_INLINE)
+    static_assert(offsetof(resume_point, stack) == 0 && offsetof(resume_point, frame) == 8 &&
+                  offsetof(resume_point, code) == 16);
+    void* came = &from; // the first argument of a `stack_entry`
+    void* there = &to.where;
+    asm volatile("lea 1f(%%rip), %%rax\n\t"
+                 "mov %%rsp, (%[here])\n\t"
+                 "mov %%rbp, 8(%[here])\n\t"
+                 "mov %%rax, 16(%[here])\n\t"
+                 "mov (%[there]), %%rsp\n\t"
+                 "mov 8(%[there]), %%rbp\n\t"
+                 "jmp *16(%[there])\n"
+                 "1:"
+                 : "+D"(came), [there] "+S"(there)
+                 : [here] "d"(&from.where)
+                 : "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                   "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+#if defined(__AVX512F__)
+                   "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
+                   "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1",
+                   "k2", "k3", "k4", "k5", "k6", "k7",
+#endif
+                   "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "memory",
+                   "cc");
+    return *static_cast<execution*>(came);
 #else
-    return boost::context::detail::jump_fcontext(to, data);
+    auto const came = boost::context::detail::jump_fcontext(to.where.context, &from);
+    auto& back = *static_cast<execution*>(came.data);
+    back.where.context = came.fctx;
+    return back;
 #endif
 }
 
@@ -139,7 +182,7 @@ inline void switch_to(thread_frame& frame, execution& from, execution& to) noexc
 #if defined(POLYLOOP_TSAN)
     __tsan_switch_to_fiber(to.tsan_fiber, 0);
 #endif
-    arrive(from, jump(to.where, &from));
+    arrive(from, jump(from, to));
 }
 
 } // namespace polyloop::detail
