@@ -118,11 +118,21 @@ void loop_core::hop_then_stop(int hops)
     });
 }
 
+#if defined(__GNUC__)
+/// Asio's loop in one piece: it is called from several places, so that no compiler inlines what it
+/// does for each handler unless told to.
+[[gnu::flatten]]
+#endif
+static void run_until_stopped(asio::io_context& io)
+{
+    io.run();
+}
+
 void loop_core::run_io()
 {
     if (options_.spin == options_.spin.zero())
     {
-        io_->run();
+        run_until_stopped(*io_);
         return;
     }
     using clock = std::chrono::steady_clock;

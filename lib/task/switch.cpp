@@ -15,16 +15,11 @@
 
 namespace polyloop::detail {
 
-carrier::carrier(thread_frame& f) noexcept
+/// Once for each thread.
+void carrier::find_thread_state(thread_frame& f) noexcept
 {
-    if (!f.error_number) [[unlikely]]
-    {
-        f.exceptions = reinterpret_cast<exception_globals*>(abi::__cxa_get_globals());
-        f.error_number = &errno;
-    }
-#if defined(POLYLOOP_TSAN)
-    tsan_fiber = __tsan_get_current_fiber();
-#endif
+    f.exceptions = reinterpret_cast<exception_globals*>(abi::__cxa_get_globals());
+    f.error_number = &errno;
 }
 
 #if !defined(POLYLOOP_SWITCH_INLINE)
@@ -44,6 +39,8 @@ void enter(boost::context::detail::transfer_t came) noexcept
 void prepare_stack(execution& e, void* top, [[maybe_unused]] std::size_t size,
                    [[maybe_unused]] stack_entry entry) noexcept
 {
+    e.exceptions = {};
+    e.error_number = 0;
 #if defined(POLYLOOP_SWITCH_INLINE)
     // As after a call, whose return address, 0, ends every walk up the stack.
     void** const pushed = static_cast<void**>(top) - 1;

@@ -8,11 +8,26 @@ namespace polyloop::detail {
 
 void operation_wait::complete() noexcept
 {
-    if (this_frame().fiber == &self)
+    thread_frame& frame = frame_here;
+    if (frame.fiber == &self)
     {
         // On its own stack, still initiating: it will see that it need not wait. Or its
         // initiation throws, and the wait is about to end with its frame.
         completed_ = true;
+        return;
+    }
+    if (!emitting_ && self.is_next_in(frame)) [[likely]]
+    {
+        completed_ = true;
+        if (!self.suspended()) [[unlikely]]
+            return;
+        if (self.core().entered()) [[likely]]
+            self.resume(); // by our executor, which has entered
+        else
+        {
+            resumption const scope(self, frame);
+            self.resume();
+        }
         return;
     }
     if (!emitting_ && self.may_run_here())

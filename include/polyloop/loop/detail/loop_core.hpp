@@ -222,6 +222,10 @@ class loop_core
         if (single_ && depth_++ == 0)
             refill();
     }
+    bool entered() const noexcept
+    {
+        return depth_ != 0;
+    }
     /// A new budget.
     void refill() noexcept
     {
@@ -232,7 +236,9 @@ class loop_core
     }
     void leave() noexcept
     {
-        if (single_ && --depth_ == 0)
+        // What is left is looked after by a drain.
+        if (single_ && --depth_ == 0 &&
+            (!ready_.empty() || stopping_.load(std::memory_order_relaxed))) [[unlikely]]
             settle();
     }
 

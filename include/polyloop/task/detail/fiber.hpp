@@ -54,6 +54,13 @@ class POLYLOOP_DECL fiber : public task_base
         return take_cancel() || (core().unwinding() && unwind());
     }
 
+    /// Whether `frame`, the calling thread's, is that of a bare handler of the fiber's single loop:
+    /// the fiber, or a step of what it waits for, may go on there.
+    bool is_next_in(thread_frame const& frame) const noexcept
+    {
+        return frame.core == &core() && !frame.fiber && core().single();
+    }
+
     /// Off its stack, and not yet on its way back.
     bool suspended() const noexcept
     {
@@ -110,6 +117,31 @@ class POLYLOOP_DECL fiber : public task_base
     fiber_wait* waiting_ = nullptr;
     bool suspended_ = true;
     int unwound_ = 0; ///< waits that were refused while the loop unwinds
+};
+
+/// Around a step that a fiber's wait makes in a bare handler of its single loop (`is_next_in`):
+/// what `core_entry` is to other handlers.
+class resumption
+{
+  public:
+    resumption(fiber& f, thread_frame& frame) noexcept
+        : core_(f.core()), frame_(frame), strand_(frame.strand)
+    {
+        core_.enter();
+        frame.strand = f.strand();
+    }
+    resumption(resumption const&) = delete;
+    resumption& operator=(resumption const&) = delete;
+    ~resumption()
+    {
+        frame_.strand = strand_;
+        core_.leave();
+    }
+
+  private:
+    loop_core& core_;
+    thread_frame& frame_;
+    context_node* const strand_;
 };
 
 /// The running fiber; null outside of one, in coroutine tasks too.

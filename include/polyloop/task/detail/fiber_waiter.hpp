@@ -74,7 +74,7 @@ class basic_fiber_waiter : public Wait
       public:
         using executor_type = fiber_executor;
         using allocator_type = operation_allocator<void>;
-        using cancellation_slot_type = asio::cancellation_slot;
+        using cancellation_slot_type = operation_slot;
 
         explicit handler(basic_fiber_waiter& w) noexcept : waiter_(&w)
         {

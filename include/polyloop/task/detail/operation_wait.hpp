@@ -7,8 +7,8 @@
 
 #include <polyloop/loop/detail/executor_base.hpp>
 #include <polyloop/task/detail/fiber.hpp>
+#include <polyloop/task/detail/operation_signal.hpp>
 
-#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/error.hpp>
 
 #include <cstddef>
@@ -39,6 +39,14 @@ class fiber_executor : public executor_base<fiber_executor, false>
     template <class F>
     void execute(F&& f) const
     {
+        thread_frame& frame = this_frame();
+        if (!never_blocks() && fiber_->is_next_in(frame)) [[likely]]
+        {
+            resumption const scope(*fiber_, frame);
+            std::decay_t<F> g(std::forward<F>(f));
+            g();
+            return;
+        }
         if (!never_blocks() && fiber_->may_run_here())
         {
             core_entry const entry(core());
@@ -141,9 +149,9 @@ class POLYLOOP_DECL operation_wait : public fiber_wait
     {
         return memory_;
     }
-    asio::cancellation_slot slot() noexcept
+    operation_slot slot() noexcept
     {
-        return signal_.slot();
+        return operation_slot(signal_);
     }
 
     /// The results are there: the fiber goes on, at once if it can.
@@ -202,7 +210,7 @@ class POLYLOOP_DECL operation_wait : public fiber_wait
   private:
     POLYLOOP_DECL static bool on_interrupt(fiber_wait& w, reason why);
 
-    asio::cancellation_signal signal_;
+    operation_signal signal_;
     operation_memory memory_;
     bool completed_ = false;
     bool interrupted_ = false;

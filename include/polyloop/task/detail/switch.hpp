@@ -47,9 +47,9 @@ namespace polyloop::detail {
 /// Where an execution goes on: what an ordinary call would not preserve is on its stack.
 struct resume_point
 {
-    void* stack = nullptr;
-    void* frame = nullptr;
-    void* code = nullptr;
+    void* stack;
+    void* frame;
+    void* code;
 
     void* stack_pointer() const noexcept
     {
@@ -59,7 +59,7 @@ struct resume_point
 #else
 struct resume_point
 {
-    boost::context::detail::fcontext_t context = nullptr;
+    boost::context::detail::fcontext_t context;
 
     void* stack_pointer() const noexcept
     {
@@ -76,16 +76,27 @@ struct resume_point
 /// several times as much as all the rest.
 struct execution
 {
+    // What is not set here is set by whoever leaves, before it is read.
+    execution() noexcept : idle(false)
+    {
+#if defined(POLYLOOP_ASAN) || defined(POLYLOOP_TSAN)
+        bottom = nullptr;
+        size = 0;
+        fake_stack = nullptr;
+        tsan_fiber = nullptr;
+#endif
+    }
+
     resume_point where;
-    exception_globals exceptions{};
-    int error_number = 0;
-    bool idle = false; ///< parked: to be given back by who comes next
+    exception_globals exceptions;
+    int error_number;
+    bool idle; ///< parked: to be given back by who comes next
     // What the sanitizers must be told; present in every build, so that objects of both kinds
     // agree on the layout.
-    void const* bottom = nullptr;
-    std::size_t size = 0;
-    void* fake_stack = nullptr;
-    void* tsan_fiber = nullptr;
+    void const* bottom;
+    std::size_t size;
+    void* fake_stack;
+    void* tsan_fiber;
 };
 
 /// What runs first on a new stack, and never returns: `from` is who switched there.
@@ -94,7 +105,17 @@ using stack_entry = void (*)(execution* from) noexcept;
 /// A thread's own stack, in a handler that is about to run fibers.
 struct carrier : execution
 {
-    explicit carrier(thread_frame& f) noexcept;
+    explicit carrier([[maybe_unused]] thread_frame& f) noexcept
+    {
+#if defined(POLYLOOP_TSAN)
+        tsan_fiber = __tsan_get_current_fiber();
+#endif
+        if (!f.error_number) [[unlikely]]
+            find_thread_state(f);
+    }
+
+  private:
+    static void find_thread_state(thread_frame& f) noexcept;
 };
 
 /// Leaves `from` and goes on at `to`, both on the thread of `frame`; returns when somebody switches
