@@ -31,18 +31,22 @@ slot& process_slot()
     return *s;
 }
 
-/// Whether the process's policy is known to place on the running loop, where there is one: then
-/// it need not be asked.
+/// Whether a policy is known to place on the running loop, where there is one: then it need not be
+/// asked.
+bool places_on_running(event_loop_policy const& p)
+{
+    // Exactly these: what derives from them may place as it likes.
+    return typeid(p) == typeid(default_policy) || typeid(p) == typeid(selector_policy) ||
+           typeid(p) == typeid(proactor_policy);
+}
+
+/// The same of the process's policy.
 constinit std::atomic<bool> places_here = false;
 
 /// Under the slot's lock.
 void note_placement(event_loop_policy const* p)
 {
-    // Exactly these: what derives from them may place as it likes.
-    places_here.store(p && (typeid(*p) == typeid(default_policy) ||
-                            typeid(*p) == typeid(selector_policy) ||
-                            typeid(*p) == typeid(proactor_policy)),
-                      std::memory_order_relaxed);
+    places_here.store(p && places_on_running(*p), std::memory_order_relaxed);
 }
 
 std::shared_ptr<event_loop_policy> exchange_policy(std::shared_ptr<event_loop_policy> next)
@@ -167,17 +171,27 @@ strand make_strand(std::string name)
 
 namespace detail {
 
+loop_core* placed_here() noexcept
+{
+    loop_core* const core = frame_here.core;
+    if (!core || !core->single()) [[unlikely]]
+        return nullptr;
+    bool const here = core->ambient() ? core->ambient_places_here()
+                                      : places_here.load(std::memory_order_relaxed);
+    return here ? core : nullptr;
+}
+
 event_loop& place_context(placement_request const& request)
 {
-    thread_frame const& frame = this_frame();
-    if (frame.loop && places_here.load(std::memory_order_relaxed) && !attached()) [[likely]]
-        return *frame.loop;
+    if (loop_core* const here = placed_here())
+        return *here->facade();
     return with_policy([&](event_loop_policy& p) -> event_loop& { return p.place(request); });
 }
 
 void attach_policy(event_loop& loop, std::shared_ptr<event_loop_policy> policy)
 {
-    loop.core().set_ambient(std::move(policy));
+    bool const here = policy && places_on_running(*policy);
+    loop.core().set_ambient(std::move(policy), here);
 }
 
 } // namespace detail

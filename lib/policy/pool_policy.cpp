@@ -146,7 +146,7 @@ void pool_policy::start(std::shared_ptr<event_loop> main)
     {
         auto loop = new_event_loop();
         // The policy of the run is in force in all of its loops.
-        loop->core().set_ambient(main->core().shared_ambient());
+        loop->core().set_ambient(main->core().shared_ambient(), false);
         r->group.add(loop);
         r->loops.push_back(std::move(loop));
     }

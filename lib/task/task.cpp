@@ -132,7 +132,6 @@ void wait_done(task_base& t)
     if (fiber* const f = waiting_fiber(t))
     {
         f->check_cancel();
-        task_ptr const keep(&t);
         fiber_joiner j(*f, t);
         if (t.add_waiter(j))
             f->suspend(j);

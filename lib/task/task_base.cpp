@@ -213,6 +213,11 @@ int task_base::uncancel(bool met) noexcept
 
 void task_base::wake() noexcept
 {
+    if (core_.single() && frame_here.core == &core_) [[likely]]
+    {
+        core_.push_local(*this);
+        return;
+    }
     bool const taken = core_.single() ? core_.schedule(*this) : strand_->schedule(*this);
     // Only a loop that is gone refuses, and it has ended its tasks before.
     BOOST_ASSERT(taken || core_.is_closed());

@@ -125,12 +125,7 @@ void blocker::refuse()
 
 void blocker::wake_fiber(waiter* w)
 {
-    fiber& f = *static_cast<fiber*>(w->who);
-    loop_core& core = f.core();
-    if (core.single() && frame_here.core == &core) [[likely]]
-        core.push_local(f);
-    else
-        f.wake();
+    static_cast<fiber*>(w->who)->wake();
 }
 
 void blocker::wake_thread(waiter* w)

@@ -105,6 +105,10 @@ namespace detail {
 /// Where the policy in force places a new context.
 POLYLOOP_DECL event_loop& place_context(placement_request const& request);
 
+/// The running loop, where that has concurrency 1 and the policy in force is known to place a new
+/// fiber there: the policy need not be asked. Else null.
+POLYLOOP_DECL loop_core* placed_here() noexcept;
+
 /// Puts a policy in force for the handlers of a loop that no thread runs.
 POLYLOOP_DECL void attach_policy(event_loop& loop, std::shared_ptr<event_loop_policy> policy);
 

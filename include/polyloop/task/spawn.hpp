@@ -63,16 +63,29 @@ template <class F>
 using spawn_result = typename spawn_traits<F>::type;
 
 template <class F>
+using spawned_task = std::conditional_t<spawn_traits<F>::is_coroutine,
+                                        coroutine_task<std::decay_t<F>, spawn_result<F>>,
+                                        fiber_task<std::decay_t<F>, spawn_result<F>>>;
+
+/// On the own thread of `here`, a single loop: what most spawns are, without a question that has an
+/// answer then.
+template <class F>
+task<spawn_result<F>> spawn_here(loop_core& here, F&& f)
+{
+    here.require_open();
+    birth const b(here);
+    task_base* const t = spawned_task<F>::make(b, std::forward<F>(f));
+    b.sched.start_near(*t);
+    return task<spawn_result<F>>(task_ptr(t, false));
+}
+
+template <class F>
 task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options& options)
 {
-    using callable = std::decay_t<F>;
-    using value = spawn_result<F>;
-    using type = std::conditional_t<spawn_traits<F>::is_coroutine, coroutine_task<callable, value>,
-                                    fiber_task<callable, value>>;
     core.require_open();
     birth const b(core, wanted);
-    task_base* const t = type::make(b, std::forward<F>(f));
-    task<value> handle(task_ptr(t, false));
+    task_base* const t = spawned_task<F>::make(b, std::forward<F>(f));
+    task<spawn_result<F>> handle(task_ptr(t, false));
     if (!options.name.empty())
         t->set_name(std::move(options.name));
     if (b.near) [[likely]]
@@ -107,11 +120,18 @@ auto spawn(event_loop& loop, F&& f, spawn_options options = {})
 /// The same on the loop where the policy in force places it. Throws besides what the policy's
 /// `place` throws, `error::no_current_loop` above all.
 template <spawnable F>
-auto spawn(F&& f, spawn_options options = {})
+auto spawn(F&& f, spawn_options options)
 {
     event_loop& loop = detail::place_context(
         {.kind = context_kind::fiber, .key = options.key, .name = options.name});
     return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options);
+}
+template <spawnable F>
+auto spawn(F&& f)
+{
+    if (detail::loop_core* const here = detail::placed_here()) [[likely]]
+        return detail::spawn_here(*here, std::forward<F>(f));
+    return spawn(std::forward<F>(f), spawn_options());
 }
 
 /// The same on a strand: the task holds it while it runs, and releases it while it waits.

@@ -329,10 +329,16 @@ class loop_core
     {
         return ambient_;
     }
+    /// Whether it wants new tasks on the running loop, without being asked.
+    bool ambient_places_here() const noexcept
+    {
+        return ambient_places_here_;
+    }
     /// While no thread runs the loop.
-    void set_ambient(std::shared_ptr<void> p) noexcept
+    void set_ambient(std::shared_ptr<void> p, bool places_here) noexcept
     {
         ambient_ = std::move(p);
+        ambient_places_here_ = places_here;
     }
 
     // -- default executor
@@ -544,6 +550,7 @@ class loop_core
     unsigned stops_ = 0;
     std::atomic<task_registry*> registry_ = nullptr;
     std::shared_ptr<void> ambient_;
+    bool ambient_places_here_ = false;
     std::mutex rare_mutex_; // exception handler, default executor, registry
     std::shared_ptr<exception_handler const> handler_;
     std::shared_ptr<asio::thread_pool> executor_;

@@ -154,6 +154,10 @@ struct birth
           serial(core.single() ? strand_ptr(wanted) : sched.serialise(wanted))
     {
     }
+    /// On the own thread of `here`, a single loop, and on no strand.
+    explicit birth(loop_core& here) : sched(scheduler::of(here)), near(true)
+    {
+    }
 
     scheduler& sched;
     bool const near;
@@ -162,7 +166,8 @@ struct birth
 
 inline task_base::task_base(birth const& b, ready_node::action run, node_kind k)
     : context_node(context_kind::fiber, b.sched.next_id(b.near)), ready_node(run, k),
-      sched_(b.sched), core_(b.sched.core()), strand_(b.serial), refs_(core_.single() ? 1 : 2)
+      sched_(b.sched), core_(b.sched.core()), strand_(b.serial),
+      refs_(b.near || core_.single() ? 1 : 2)
 {
 }
 
