@@ -87,14 +87,18 @@ class callback : protected ready_node, private timer_node
     }
     ~callback() = default;
 
-    /// Gives up the queue's reference.
+    /// Gives up the queue's reference; true where that was the last. The last owner needs no atomic
+    /// decrement.
+    bool gives_up_last() noexcept
+    {
+        return refs_.load(std::memory_order_acquire) == queue ||
+               refs_.fetch_sub(queue, std::memory_order_acq_rel) == queue;
+    }
     struct queue_release
     {
         void operator()(callback* c) const noexcept
         {
-            // The last owner needs no atomic decrement.
-            if (c->refs_.load(std::memory_order_acquire) == queue ||
-                c->refs_.fetch_sub(queue, std::memory_order_acq_rel) == queue)
+            if (c->gives_up_last())
                 c->destroy();
         }
     };
@@ -187,18 +191,22 @@ class callback_with final : public callback
     static void act(ready_node* n, verb v)
     {
         auto* self = static_cast<callback_with*>(static_cast<callback*>(n));
-        std::unique_ptr<callback, queue_release> const queued(self);
         if (!self->take_plainly(v)) [[unlikely]]
+        {
+            std::unique_ptr<callback, queue_release> const queued(self);
             self->perform(v);
-        else
-            try
-            {
-                self->call();
-            }
-            catch (...)
-            {
-                self->report_failure();
-            }
+            return;
+        }
+        try
+        {
+            self->call();
+        }
+        catch (...)
+        {
+            self->report_failure();
+        }
+        if (self->gives_up_last())
+            self->free(true); // a callback runs plainly on its single loop's own thread only
     }
 
     static void manage(callback* c, operation op)
@@ -213,15 +221,17 @@ class callback_with final : public callback
             self->callable().~F();
             break;
         case operation::free:
-        {
-            loop_core& core = *self->core_;
-            bool const near = core.near();
-            self->~callback_with();
-            core.deallocate(self, sizeof(callback_with), near);
-            core.let_go(near);
+            self->free(self->core_->near());
             break;
         }
-        }
+    }
+
+    void free(bool near) noexcept
+    {
+        loop_core& core = *core_;
+        this->~callback_with();
+        core.deallocate(this, sizeof(callback_with), near);
+        core.let_go(near);
     }
 
     alignas(F) std::byte storage_[sizeof(F)];

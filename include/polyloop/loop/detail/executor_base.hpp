@@ -25,31 +25,18 @@ template <class Derived, bool Tracks = true>
 class executor_base
 {
   public:
-    Derived require(asio::execution::blocking_t::never_t) const
+    template <class Property>
+        requires requires(Property p) { executor_base::changed(0u, p); }
+    Derived require(Property p) const&
     {
-        return with(bits_ | never);
+        return Derived(self()).with(changed(bits_, p));
     }
-    Derived require(asio::execution::blocking_t::possibly_t) const
+    /// Asio asks for one after the other; a temporary needs no second reference for that.
+    template <class Property>
+        requires requires(Property p) { executor_base::changed(0u, p); }
+    Derived require(Property p) &&
     {
-        return with(bits_ & ~never);
-    }
-    Derived require(asio::execution::outstanding_work_t::tracked_t) const
-        requires Tracks
-    {
-        return with(bits_ | tracked);
-    }
-    Derived require(asio::execution::outstanding_work_t::untracked_t) const
-        requires Tracks
-    {
-        return with(bits_ & ~tracked);
-    }
-    Derived require(asio::execution::relationship_t::fork_t) const
-    {
-        return with(bits_);
-    }
-    Derived require(asio::execution::relationship_t::continuation_t) const
-    {
-        return with(bits_);
+        return static_cast<Derived&>(*this).with(changed(bits_, p));
     }
 
     asio::execution_context& query(asio::execution::context_t) const noexcept
@@ -108,20 +95,52 @@ class executor_base
     }
 
   private:
-    static constexpr std::uint8_t never = 1;
-    static constexpr std::uint8_t tracked = 2;
+    static constexpr unsigned never = 1;
+    static constexpr unsigned tracked = 2;
+
+    static constexpr unsigned changed(unsigned bits, asio::execution::blocking_t::never_t)
+    {
+        return bits | never;
+    }
+    static constexpr unsigned changed(unsigned bits, asio::execution::blocking_t::possibly_t)
+    {
+        return bits & ~never;
+    }
+    static constexpr unsigned changed(unsigned bits,
+                                      asio::execution::outstanding_work_t::tracked_t)
+        requires Tracks
+    {
+        return bits | tracked;
+    }
+    static constexpr unsigned changed(unsigned bits,
+                                      asio::execution::outstanding_work_t::untracked_t)
+        requires Tracks
+    {
+        return bits & ~tracked;
+    }
+    static constexpr unsigned changed(unsigned bits, asio::execution::relationship_t::fork_t)
+    {
+        return bits;
+    }
+    static constexpr unsigned changed(unsigned bits,
+                                      asio::execution::relationship_t::continuation_t)
+    {
+        return bits;
+    }
 
     Derived const& self() const noexcept
     {
         return static_cast<Derived const&>(*this);
     }
 
-    Derived with(int bits) const
+    /// Moves out with other bits.
+    Derived with(unsigned bits)
     {
-        Derived d(self());
-        d.untrack();
+        unsigned const before = bits_;
+        Derived d(std::move(static_cast<Derived&>(*this)));
         d.set_bits(static_cast<std::uint8_t>(bits));
-        d.track();
+        if ((before ^ bits) & tracked)
+            bits & tracked ? d.core().work_started() : d.core().work_finished();
         return d;
     }
 

@@ -82,10 +82,38 @@ class strand_core : public context_node
     template <class F>
     struct handler;
 
+    // What is posted from a single loop's own thread is counted without an atomic operation, and
+    // all of it together as one reference.
+    void refer(bool near) noexcept
+    {
+        if (!near || near_refs_++ == 0)
+            intrusive_ptr_add_ref(this);
+    }
+    void let_go(bool near) noexcept
+    {
+        if (!near || --near_refs_ == 0)
+            intrusive_ptr_release(this);
+    }
+    struct reference
+    {
+        reference(strand_core& s, bool n) noexcept : strand(s), near(n)
+        {
+        }
+        reference(reference const&) = delete;
+        reference& operator=(reference const&) = delete;
+        ~reference()
+        {
+            strand.let_go(near);
+        }
+        strand_core& strand;
+        bool const near;
+    };
+
     ~strand_core() = default;
 
     core_ptr core_;
     std::atomic<unsigned> refs_ = 0;
+    std::size_t near_refs_ = 0; // the loop's own thread's
     std::mutex mutex_;
     ready_queue queue_;
     bool scheduled_ = false; // the runner is under way, and holds a reference
@@ -95,27 +123,68 @@ class strand_core : public context_node
 
 using strand_ptr = boost::intrusive_ptr<strand_core>;
 
-/// What a posted function sees: its strand on the frame.
+/// A posted function, in a recycled block of the loop. It sees its strand on the frame.
 template <class F>
-struct strand_core::handler
+struct strand_core::handler : ready_node
 {
-    boost::intrusive_ptr<strand_core> strand; // lives as long as its handlers
-    F f;
-
-    void operator()()
+    template <class G>
+    handler(strand_core& s, bool near, G&& g)
+        : ready_node(&handler::perform, node_kind::handler), strand(s), pinned(near),
+          f(std::forward<G>(g))
     {
-        frame_guard guard;
-        guard.frame().strand = strand.get();
+    }
+
+    static void perform(ready_node* n, verb v)
+    {
+        auto* self = static_cast<handler*>(n);
+        strand_core& s = self->strand;
+        reference const held(s, self->pinned);
+        F f(std::move(self->f));
+        // The memory is free before the call, so that f may use it again.
+        self->~handler();
+        s.core_->deallocate(self, sizeof(handler));
+        if (v != verb::run)
+            return;
+        thread_frame& frame = this_frame();
+        struct restore
+        {
+            thread_frame& frame;
+            context_node* const strand;
+            ~restore()
+            {
+                frame.strand = strand;
+            }
+        } const before{frame, std::exchange(frame.strand, &s)};
         f();
     }
+
+    strand_core& strand; // referred to as long as this lives
+    bool const pinned;
+    F f;
 };
 
 template <class F>
 void strand_core::post(F&& f)
 {
-    using node = function_node<handler<std::decay_t<F>>>;
-    auto* n = node::make(*core_, handler<std::decay_t<F>>{this, std::forward<F>(f)});
-    if (!schedule(*n))
+    using node = handler<std::decay_t<F>>;
+    static_assert(alignof(node) <= alignof(std::max_align_t),
+                  "polyloop: a handler with a stricter alignment than max_align_t");
+    bool const near = core_->near();
+    void* const p = core_->allocate(sizeof(node), near);
+    node* n;
+    try
+    {
+        n = ::new (p) node(*this, near, std::forward<F>(f));
+    }
+    catch (...)
+    {
+        core_->deallocate(p, sizeof(node), near);
+        throw;
+    }
+    refer(near);
+    if (near)
+        core_->push_local(*n);
+    else if (!schedule(*n))
         n->act(n, ready_node::verb::discard);
 }
 
