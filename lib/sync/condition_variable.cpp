@@ -6,6 +6,8 @@
 
 #include <polyloop/error.hpp>
 
+#include <boost/config.hpp>
+
 namespace polyloop {
 
 mutex::owner_id condition_variable::check(std::unique_lock<mutex>& lock)
@@ -16,7 +18,7 @@ mutex::owner_id condition_variable::check(std::unique_lock<mutex>& lock)
     return me;
 }
 
-void condition_variable::enter(node& n) noexcept
+BOOST_FORCEINLINE void condition_variable::enter(node& n) noexcept
 {
     detail::section s(word_);
     waiters_.push(n);
@@ -37,7 +39,7 @@ std::cv_status condition_variable::wait_until(std::unique_lock<mutex>& lock,
     node n(m, me);
     self.prepare(n);
     enter(n);
-    m.unlock();
+    m.unlock_as(me);
     auto const end = self.wait(n, place(), limit);
     if (end == detail::wait_end::granted)
         return std::cv_status::no_timeout; // with the mutex

@@ -4,6 +4,7 @@
 
 #include <polyloop/sync/mutex.hpp>
 
+#include <boost/config.hpp>
 #include <boost/system/errc.hpp>
 
 namespace polyloop {
@@ -16,7 +17,7 @@ boost::system::error_code deadlock() noexcept
 
 } // namespace
 
-bool mutex::enter(node& n) noexcept
+BOOST_FORCEINLINE bool mutex::enter(node& n) noexcept
 {
     detail::section s(word_);
     bool const free = s.value == 0;

@@ -6,6 +6,8 @@
 
 #include <polyloop/error.hpp>
 
+#include <boost/config.hpp>
+
 #include <string>
 
 namespace polyloop {
@@ -36,7 +38,7 @@ bool semaphore::try_acquire_slowly() noexcept
     return true;
 }
 
-bool semaphore::enter(detail::waiter& w) noexcept
+BOOST_FORCEINLINE bool semaphore::enter(detail::waiter& w) noexcept
 {
     detail::section s(word_);
     if (s.value >= one)

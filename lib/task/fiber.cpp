@@ -5,7 +5,7 @@
 #include <polyloop/task/detail/fiber.hpp>
 
 #include <polyloop/task/detail/overflow.hpp>
-#include <polyloop/task/detail/scheduler.hpp>
+#include <polyloop/task/detail/suspend.hpp>
 
 #include <boost/assert.hpp>
 #include <boost/config.hpp>
@@ -91,17 +91,6 @@ BOOST_NOINLINE bool fiber::take_stack() noexcept
     }
 }
 
-/// Says on the frame that this fiber runs.
-inline void fiber::enter(thread_frame& frame, carrier& on) noexcept
-{
-    carrier_ = &on;
-    suspended_ = false;
-    frame.fiber = this;
-    // Not written without need: two stores to be merged would delay the next reader of the first.
-    if (frame.strand != strand()) [[unlikely]]
-        frame.strand = strand();
-}
-
 void fiber::resume() noexcept
 {
     BOOST_ASSERT(suspended_);
@@ -117,32 +106,6 @@ void fiber::resume() noexcept
     switch_to(frame, here, *slot_);
     frame.fiber = fiber_before;
     frame.strand = strand_before;
-}
-
-/// To the next ready fiber of the loop, which may be this one; false where there is none.
-inline bool fiber::switch_directly(thread_frame& frame, execution& from) noexcept
-{
-    while (ready_node* const n = frame.core->pop_ready_fiber())
-    {
-        auto& other = static_cast<fiber&>(static_cast<task_base&>(*n));
-        if (&other == this) [[unlikely]]
-        {
-            suspended_ = false; // it was woken while it was about to leave
-            return true;
-        }
-        if (!other.slot_ && !other.take_stack()) [[unlikely]]
-            continue;
-        other.enter(frame, *carrier_);
-        switch_to(frame, from, *other.slot_);
-        return true;
-    }
-    return false;
-}
-
-inline void fiber::switch_away(thread_frame& frame, execution& from) noexcept
-{
-    if (!frame.core->single() || !switch_directly(frame, from))
-        switch_to(frame, from, *carrier_);
 }
 
 /// In `main`: leaves the stack, or has the next one take it over.
@@ -180,10 +143,7 @@ BOOST_NOINLINE void fiber::end() noexcept
 
 BOOST_NOINLINE void fiber::suspend(fiber_wait& w) noexcept
 {
-    waiting_ = &w;
-    suspended_ = true;
-    switch_away(frame_here, *slot_);
-    waiting_ = nullptr;
+    suspend_in(frame_here, w);
 }
 
 /// What `check_cancel` does, out of the way.
@@ -201,13 +161,15 @@ BOOST_NOINLINE void yield_current()
     loop_core& core = *frame.core; // not the fiber's: a load less to wait for
     f->suspended_ = true;
     if (core.single()) [[likely]]
-        core.push_entered(*f);
-    else
     {
-        f->strand()->schedule(*f);
-        f->strand()->give_way();
+        core.push_entered(*f);
+        if (!f->switch_directly(frame, *f->slot_))
+            switch_to(frame, *f->slot_, *f->carrier_);
+        return;
     }
-    f->switch_away(frame, *f->slot_);
+    f->strand()->schedule(*f);
+    f->strand()->give_way();
+    switch_to(frame, *f->slot_, *f->carrier_);
 }
 
 bool fiber::unwind() noexcept

@@ -6,6 +6,7 @@
 
 #include <polyloop/task/detail/fiber.hpp>
 #include <polyloop/task/detail/sleep.hpp>
+#include <polyloop/task/detail/suspend.hpp>
 
 #include <condition_variable>
 #include <mutex>
@@ -134,7 +135,7 @@ void wait_done(task_base& t)
         f->check_cancel();
         fiber_joiner j(*f, t);
         if (t.add_waiter(j))
-            f->suspend(j);
+            f->suspend_in(frame_here, j);
         if (j.aborted)
             throw_cancelled();
         if (j.unheard()) [[unlikely]]

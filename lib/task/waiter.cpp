@@ -4,6 +4,8 @@
 
 #include <polyloop/task/detail/waiter.hpp>
 
+#include <polyloop/task/detail/suspend.hpp>
+
 #include <boost/asio/system_executor.hpp>
 
 #include <array>
@@ -80,10 +82,8 @@ spin_lock& leave_gate(void const* object) noexcept
     return gates[(n ^ (n >> 9)) / 16 % gates.size()].lock;
 }
 
-bool deadline::passed() const noexcept
+bool deadline::has_passed() const noexcept
 {
-    if (never())
-        return false;
     if (kind_ == kind::after)
         return count_ <= count_.zero();
     loop_core* const core = this_frame().core;
@@ -144,7 +144,7 @@ wait_end blocker::wait(waiter& w, wait_place place, deadline limit)
     if (!limit.never())
         return suspend_until(w, place, limit.time());
     parked p(*fiber_, w, place);
-    fiber_->suspend(p);
+    fiber_->suspend_in(frame_here, p);
     return p.end;
 }
 

@@ -72,9 +72,7 @@ class mutex
     /// Throws `error::not_owner` where the calling context does not hold it.
     void unlock()
     {
-        auto mine = owned_by(detail::current_owner());
-        if (!word_.change(mine, 0)) [[unlikely]]
-            unlock_slowly(detail::current_owner());
+        unlock_as(detail::current_owner());
     }
 
     /// Completes `token` with `void(error_code)` when the mutex is locked. The owner is the
@@ -133,6 +131,12 @@ class mutex
             detail::current_owner());
     }
 
+    void unlock_as(owner_id me)
+    {
+        auto mine = owned_by(me);
+        if (!word_.change(mine, 0)) [[unlikely]]
+            unlock_slowly(me);
+    }
     POLYLOOP_DECL bool lock_slowly(owner_id me, detail::deadline limit);
     POLYLOOP_DECL void unlock_slowly(owner_id me);
     /// Locks for a context that holds nothing else against it, whatever is cancelled meanwhile.

@@ -36,6 +36,9 @@ class POLYLOOP_DECL fiber : public task_base
 
     /// Suspends until `wake`. In the fiber itself.
     POLYLOOP_DECL void suspend(fiber_wait& w) noexcept;
+    /// The same, inline, on the calling thread's frame; in suspend.hpp. The caller touches nothing
+    /// thread-local afterwards.
+    void suspend_in(thread_frame& frame, fiber_wait& w) noexcept;
 
     /// Throws `operation_aborted` where a cancellation waits or the loop unwinds: at the start of
     /// each wait.

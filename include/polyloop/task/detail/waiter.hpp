@@ -287,7 +287,10 @@ class deadline
         return kind_ == kind::never || count_ == std::chrono::nanoseconds::max();
     }
     /// Over already: not to be waited for at all.
-    POLYLOOP_DECL bool passed() const noexcept;
+    bool passed() const noexcept
+    {
+        return !never() && has_passed();
+    }
     /// The same for waits in a row, none of which starts it anew.
     deadline fixed() const noexcept
     {
@@ -307,6 +310,7 @@ class deadline
     constexpr deadline(kind k, std::chrono::nanoseconds n) noexcept : count_(n), kind_(k)
     {
     }
+    POLYLOOP_DECL bool has_passed() const noexcept;
 
     std::chrono::nanoseconds count_{};
     kind kind_ = kind::never;
