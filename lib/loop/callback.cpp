@@ -8,11 +8,22 @@
 
 namespace polyloop::detail {
 
+void callback::be_timer(steady_time when) noexcept
+{
+    static_cast<timer_node&>(*this) = timer_node();
+    timer_node::when = when;
+    expire = &callback::on_expire;
+    dropped = &callback::on_drop;
+}
+
 bool callback::start()
 {
     refs_.store(handle + queue, std::memory_order_relaxed); // nobody else knows it yet
     if (!core_->single())
+    {
+        be_timer({});
         core_->start_tracking(*this);
+    }
     if (core_->schedule(*this))
         return true;
     if (!core_->single())
@@ -52,7 +63,7 @@ class callback::arrival
 
 bool callback::start_at(steady_time when)
 {
-    timer_node::when = when;
+    be_timer(when);
     timed_ = true;
     if (core_->single() && !core_->on_loop())
         return core_->post(arrival(callback_ptr(this)));

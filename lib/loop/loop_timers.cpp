@@ -19,24 +19,19 @@ struct loop_core::timer_handler
     }
 };
 
-void loop_core::insert_timer(timer_node& n)
+void loop_core::insert_locked(timer_node& n)
 {
-    std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
-    if (!single_) [[unlikely]]
-        lock.lock();
+    std::lock_guard const lock(timer_mutex_);
     timers_.insert(n);
-    if (!armed_ || timer_work_returned_ || n.when < armed_at_) [[unlikely]]
+    if (!armed_ || timer_work_returned_ || n.when < armed_at_)
         arm();
 }
 
-bool loop_core::erase_timer(timer_node& n) noexcept
+bool loop_core::erase_locked(timer_node& n) noexcept
 {
-    std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
-    if (!single_) [[unlikely]]
-        lock.lock();
+    std::lock_guard const lock(timer_mutex_);
     bool const erased = timers_.erase(n);
-    // On a loop of its own the run keeps it from running out of work anyway.
-    if (!owned_ && erased && timers_.empty()) [[unlikely]]
+    if (erased && timers_.empty() && !owned_)
         idle_timer();
     return erased;
 }

@@ -78,10 +78,9 @@ class callback : protected ready_node, private timer_node
     using manager = void (*)(callback*, operation);
 
     callback(loop_core& c, action a, manager m) noexcept
-        : ready_node(a, node_kind::callback), core_(&c), manage_(m)
+        : ready_node(a, node_kind::callback), timer_node(timer_node::unset()), core_(&c),
+          manage_(m)
     {
-        expire = &callback::on_expire;
-        dropped = &callback::on_drop;
         if (locals_in_use()) [[unlikely]]
             locals_ = share_locals();
     }
@@ -127,6 +126,8 @@ class callback : protected ready_node, private timer_node
 
     class arrival;
 
+    /// Before anything else is done with the `timer_node`.
+    void be_timer(steady_time when) noexcept;
     POLYLOOP_DECL static void on_expire(timer_node* n);
     POLYLOOP_DECL static void on_drop(timer_node* n);
     void report_if_slow(std::chrono::nanoseconds took) const;

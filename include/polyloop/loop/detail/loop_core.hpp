@@ -192,8 +192,27 @@ class loop_core
 
     // -- timers (on the loop; on a loop of higher concurrency from any thread)
 
-    POLYLOOP_DECL void insert_timer(timer_node& n);
-    POLYLOOP_DECL bool erase_timer(timer_node& n) noexcept;
+    void insert_timer(timer_node& n)
+    {
+        if (!single_) [[unlikely]]
+        {
+            insert_locked(n);
+            return;
+        }
+        timers_.insert(n);
+        if (!armed_ || timer_work_returned_ || n.when < armed_at_) [[unlikely]]
+            arm();
+    }
+    bool erase_timer(timer_node& n) noexcept
+    {
+        if (!single_) [[unlikely]]
+            return erase_locked(n);
+        bool const erased = timers_.erase(n);
+        // On a loop of its own the run keeps it from running out of work anyway.
+        if (erased && timers_.empty() && !owned_) [[unlikely]]
+            idle_timer();
+        return erased;
+    }
 
     /// On a loop of higher concurrency: what waits in the io_context and `close` has to find.
     /// `track` under the timers' lock, that is in `expire`.
@@ -483,8 +502,10 @@ class loop_core
     void on_timer(std::uint64_t generation) noexcept;
     void take_inbox() noexcept;
     void wake() noexcept;
-    void arm();
-    void idle_timer() noexcept;
+    POLYLOOP_DECL void insert_locked(timer_node& n);
+    POLYLOOP_DECL bool erase_locked(timer_node& n) noexcept;
+    POLYLOOP_DECL void arm();
+    POLYLOOP_DECL void idle_timer() noexcept;
     void discard_ready() noexcept;
     void run_io();
     void hop_then_stop(int hops);

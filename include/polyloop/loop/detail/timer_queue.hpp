@@ -54,12 +54,24 @@ inline std::chrono::nanoseconds to_nanoseconds(std::chrono::nanoseconds d) noexc
 
 struct timer_node
 {
-    steady_time when{};
-    timer_node* prev = nullptr;
-    timer_node* next = nullptr;
-    void (*expire)(timer_node*) = nullptr;
-    void (*dropped)(timer_node*) = nullptr; ///< of a tracked one: its loop is closed
-    std::uint32_t place = nowhere; ///< slot, or heap_base + index, or nowhere
+    timer_node() noexcept
+        : when(), prev(nullptr), next(nullptr), expire(nullptr), dropped(nullptr), place(nowhere)
+    {
+    }
+    /// Of no use before it is assigned to: for what seldom is a timer.
+    struct unset
+    {
+    };
+    explicit timer_node(unset) noexcept
+    {
+    }
+
+    steady_time when;
+    timer_node* prev;
+    timer_node* next;
+    void (*expire)(timer_node*);
+    void (*dropped)(timer_node*); ///< of a tracked one: its loop is closed
+    std::uint32_t place;          ///< slot, or heap_base + index, or nowhere
 
     static constexpr std::uint32_t nowhere = ~std::uint32_t(0);
     static constexpr std::uint32_t tracked = nowhere - 1;
