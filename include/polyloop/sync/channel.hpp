@@ -346,33 +346,37 @@ class channel : private detail::channel_base
 
     bool send_until(T& item, detail::deadline limit)
     {
+        detail::section s(word());
+        return give(s, item) || wait_to_send(s, item, limit);
+    }
+    /// False where the limit is over.
+    bool wait_to_send(detail::section& s, T& item, detail::deadline limit)
+    {
         detail::blocker self;
         sender w(item);
-        {
-            detail::section s(word());
-            if (give(s, item))
-                return true;
-            if (!queue(s, self, senders_, w, limit))
-                return false; // the limit is over
-        }
+        if (!queue(s, self, senders_, w, limit))
+            return false;
+        s.finish();
         outcome const o = finish(self, w, sending(), limit);
         if (o == outcome::closed)
             detail::throw_error(error::channel_closed);
         return o == outcome::done;
     }
 
+    /// `wait` where the limit is over.
     outcome receive_until(std::optional<T>& item, detail::deadline limit)
+    {
+        detail::section s(word());
+        outcome const o = take(s, item);
+        return o != outcome::wait ? o : wait_to_receive(s, item, limit);
+    }
+    outcome wait_to_receive(detail::section& s, std::optional<T>& item, detail::deadline limit)
     {
         detail::blocker self;
         receiver w(item);
-        {
-            detail::section s(word());
-            outcome const o = take(s, item);
-            if (o != outcome::wait)
-                return o;
-            if (!queue(s, self, receivers_, w, limit))
-                return outcome::wait; // the limit is over
-        }
+        if (!queue(s, self, receivers_, w, limit))
+            return outcome::wait;
+        s.finish();
         return finish(self, w, receiving(), limit);
     }
 
