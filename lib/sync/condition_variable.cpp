@@ -6,8 +6,6 @@
 
 #include <polyloop/error.hpp>
 
-#include <boost/config.hpp>
-
 namespace polyloop {
 
 mutex::owner_id condition_variable::check(std::unique_lock<mutex>& lock)
@@ -16,14 +14,6 @@ mutex::owner_id condition_variable::check(std::unique_lock<mutex>& lock)
     if (!lock.owns_lock() || !lock.mutex()->held_by(me))
         detail::throw_error(error::not_owner, "condition_variable: waiting needs the lock");
     return me;
-}
-
-BOOST_FORCEINLINE void condition_variable::enter(node& n) noexcept
-{
-    detail::section s(word_);
-    waiters_.push(n);
-    n.waits_here.store(true, std::memory_order_relaxed);
-    s.value |= waited_for;
 }
 
 std::cv_status condition_variable::wait_until(std::unique_lock<mutex>& lock,

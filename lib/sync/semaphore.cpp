@@ -6,8 +6,6 @@
 
 #include <polyloop/error.hpp>
 
-#include <boost/config.hpp>
-
 #include <string>
 
 namespace polyloop {
@@ -36,19 +34,6 @@ bool semaphore::try_acquire_slowly() noexcept
         return false;
     s.value -= one;
     return true;
-}
-
-BOOST_FORCEINLINE bool semaphore::enter(detail::waiter& w) noexcept
-{
-    detail::section s(word_);
-    if (s.value >= one)
-    {
-        s.value -= one;
-        return true;
-    }
-    waiters_.push(w);
-    s.value |= waited_for;
-    return false;
 }
 
 bool semaphore::acquire_slowly(detail::deadline limit)

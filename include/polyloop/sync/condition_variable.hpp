@@ -185,7 +185,13 @@ class condition_variable
     POLYLOOP_DECL std::cv_status wait_until(std::unique_lock<mutex>& lock,
                                             detail::deadline limit);
     POLYLOOP_DECL void notify(bool all) noexcept;
-    POLYLOOP_DECL void enter(node& n) noexcept;
+    void enter(node& n) noexcept
+    {
+        detail::section s(word_);
+        waiters_.push(n);
+        n.waits_here.store(true, std::memory_order_relaxed);
+        s.value |= waited_for;
+    }
     POLYLOOP_DECL static bool leave(void* self, detail::waiter& w);
     detail::wait_place place() noexcept
     {

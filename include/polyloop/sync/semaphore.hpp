@@ -129,7 +129,18 @@ class semaphore
     POLYLOOP_DECL bool acquire_slowly(detail::deadline limit);
     POLYLOOP_DECL void release_slowly(std::ptrdiff_t n);
     /// Queues, or takes a permit.
-    POLYLOOP_DECL bool enter(detail::waiter& w) noexcept;
+    bool enter(detail::waiter& w) noexcept
+    {
+        detail::section s(word_);
+        if (s.value >= one)
+        {
+            s.value -= one;
+            return true;
+        }
+        waiters_.push(w);
+        s.value |= waited_for;
+        return false;
+    }
     POLYLOOP_DECL static bool leave(void* self, detail::waiter& w);
     detail::wait_place place() noexcept
     {
