@@ -15,6 +15,7 @@
 #include <polyloop/task/this_fiber.hpp>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/experimental/concurrent_channel.hpp>
@@ -266,6 +267,70 @@ BOOST_AUTO_TEST_CASE(cancellation_reaches_the_operation_simple_and_composed)
             this_fiber::yield();
         composed.cancel();
         BOOST_TEST(composed.join() == 3u); // what came before is told
+    });
+}
+
+namespace {
+
+/// What lasts until it is cancelled; `install` puts the handler that does it into a slot.
+template <class Install>
+void wait_to_be_cancelled(Install install)
+{
+    auto waits = spawn([install] {
+        operation<void(error_code)>(use_fiber, [install](auto handler) {
+            auto slot = asio::get_associated_cancellation_slot(handler);
+            BOOST_TEST(slot.is_connected());
+            using type = decltype(handler);
+            auto kept = std::make_shared<type>(std::move(handler));
+            install(slot, [kept, io = &get_running_loop().io_context()] {
+                asio::post(*io, [kept] { std::move(*kept)(asio::error::operation_aborted); });
+            });
+        });
+    });
+    this_fiber::yield();
+    waits.cancel();
+    BOOST_CHECK_EXCEPTION(waits.join(), boost::system::system_error, aborted);
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(the_slot_of_an_operation_takes_what_asios_own_takes)
+{
+    test::under_every_policy([] {
+        // assigned, and once more in place of the first
+        wait_to_be_cancelled([](auto slot, auto cancel) {
+            slot.assign([](asio::cancellation_type) { BOOST_ERROR("replaced"); });
+            BOOST_TEST(slot.has_handler());
+            slot.clear();
+            BOOST_TEST(!slot.has_handler());
+            slot.assign([cancel](asio::cancellation_type type) {
+                BOOST_CHECK(type == asio::cancellation_type::terminal);
+                cancel();
+            });
+        });
+        // a handler that is larger than the place for it, and aligned more strictly
+        wait_to_be_cancelled([](auto slot, auto cancel) {
+            struct alignas(64) large
+            {
+                decltype(cancel) f;
+                char more[200] = {};
+                void operator()(asio::cancellation_type)
+                {
+                    BOOST_TEST(reinterpret_cast<std::uintptr_t>(this) % 64 == 0u);
+                    f();
+                }
+            };
+            slot.template emplace<large>(large{cancel});
+        });
+        // by the name of Asio's own type, asked for twice
+        wait_to_be_cancelled([](asio::cancellation_slot first, auto cancel) {
+            first.assign([cancel](asio::cancellation_type) { cancel(); });
+        });
+        wait_to_be_cancelled([](auto slot, auto cancel) {
+            asio::cancellation_slot first = slot, second = slot;
+            BOOST_TEST((first == second));
+            second.assign([cancel](asio::cancellation_type) { cancel(); });
+        });
     });
 }
 

@@ -106,6 +106,9 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
 /// task; any other a fiber, which waits with `use_fiber`. Both are contexts of kind fiber and give
 /// `task<T>`. On a loop of concurrency above 1 each task has a strand of its own.
 ///
+/// `errno` and the exceptions that are being handled belong to the fiber; the floating-point
+/// environment (rounding, traps) is its thread's: who changes it puts it back before waiting.
+///
 /// A coroutine that is cancelled has its present operation cancelled, once; operations that
 /// Asio cannot cancel (`post`) are not interrupted.
 ///
