@@ -51,7 +51,7 @@ bool scheduler::start(task_base& t)
             return true;
         incoming_.fetch_sub(1, std::memory_order_relaxed);
     }
-    else
+    else if (loop_core::admission const admitted(core_); admitted)
     {
         link(t);
         if (t.strand()->schedule(t))

@@ -186,6 +186,32 @@ class loop_core
         return ready_.empty();
     }
 
+    /// Around what a thread brings to a loop of higher concurrency in several steps: `close` waits
+    /// for those that are under way, and no other is admitted. What is brought is then found there.
+    class admission
+    {
+      public:
+        explicit admission(loop_core& c) noexcept : core_(c)
+        {
+            core_.posters_.fetch_add(1);
+            open_ = !core_.closed_.load(); // in one order with `close`, which sets, then counts
+        }
+        admission(admission const&) = delete;
+        admission& operator=(admission const&) = delete;
+        ~admission()
+        {
+            core_.posters_.fetch_sub(1);
+        }
+        explicit operator bool() const noexcept
+        {
+            return open_;
+        }
+
+      private:
+        loop_core& core_;
+        bool open_;
+    };
+
     /// Calls `f()` on the loop, in order with the other handlers; dropped if it is closed.
     template <class F>
     bool post(F&& f);
@@ -473,6 +499,7 @@ class loop_core
     void wake() noexcept;
     void arm();
     void idle_timer() noexcept;
+    bool expire_one() noexcept;
     void discard_ready() noexcept;
     void run_io();
     void hop_then_stop(int hops);
