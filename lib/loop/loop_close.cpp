@@ -59,13 +59,31 @@ void loop_core::close()
     handler_.reset();
 }
 
-// Without waiting (S35): the pool's destructor would join its threads.
+// Without waiting (S35).
 void loop_core::abandon(std::shared_ptr<asio::thread_pool> pool) noexcept
+{
+    if (pool)
+        pool->stop();
+    let_go_elsewhere(std::move(pool));
+}
+
+// The last owner of a pool waits for its threads, which may wait for this one.
+void loop_core::let_go_elsewhere(std::shared_ptr<asio::thread_pool> pool) noexcept
 {
     if (!pool)
         return;
-    pool->stop();
-    std::thread([p = std::move(pool)]() mutable { p.reset(); }).detach();
+    try
+    {
+        std::thread([p = std::move(pool)]() mutable {
+            if (p.use_count() == 1)
+                p->join(); // else its end would drop what it was given and has not begun
+            p.reset();
+        }).detach();
+    }
+    catch (...)
+    {
+        // No thread to be had: it has ended here.
+    }
 }
 
 void loop_core::drop_jobs() noexcept

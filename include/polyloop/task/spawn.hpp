@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_SPAWN_HPP
 #define POLYLOOP_TASK_SPAWN_HPP
 
+#include <polyloop/loop/detail/callable.hpp>
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/loop/strand.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
@@ -69,6 +70,7 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
     using value = spawn_result<F>;
     using type = std::conditional_t<spawn_traits<F>::is_coroutine, coroutine_task<callable, value>,
                                     fiber_task<callable, value>>;
+    refuse_empty(f);
     core.require_open();
     birth const b(core, wanted);
     task_base* const t = type::make(b, std::forward<F>(f));
@@ -96,8 +98,9 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
 /// A coroutine that is cancelled has its present operation cancelled, once; operations that
 /// Asio cannot cancel (`post`) are not interrupted.
 ///
-/// Throws `error::loop_closed` and `std::bad_alloc`. A fiber gets its stack when it starts; where none
-/// can be made it ends by the system's error. Thread safety: from any thread.
+/// Throws `error::loop_closed`, `std::bad_alloc`, and `error::bad_config` for an empty
+/// `std::function` or null pointer. A fiber gets its stack when it starts; where none can be made
+/// it ends by the system's error. Thread safety: from any thread.
 template <spawnable F>
 auto spawn(event_loop& loop, F&& f, spawn_options options = {})
 {

@@ -267,8 +267,9 @@ class loop_core
 
     // -- life
 
-    /// Runs until `stop`, or until `done(arg)`, which is asked before blocking.
-    POLYLOOP_DECL void run(bool (*done)(void*) = nullptr, void* arg = nullptr);
+    /// Runs until `stop`, or until `done(arg)`, which is asked before the run begins. Returns
+    /// whether it was stopped before it began, and so made one iteration alone (S31).
+    POLYLOOP_DECL bool run(bool (*done)(void*) = nullptr, void* arg = nullptr);
     /// Throws what `run` would throw now. Returns how often the loop has been told to stop: on a
     /// loop of higher concurrency other threads may take a stop that was meant for a run that is
     /// about to begin.
@@ -362,7 +363,7 @@ class loop_core
     /// Refuses further use and hands out what was in use.
     POLYLOOP_DECL std::shared_ptr<asio::thread_pool> shut_default_executor() noexcept;
 
-    /// Without waiting for its threads.
+    /// Without waiting for its threads; what they have not begun is dropped.
     POLYLOOP_DECL static void abandon(std::shared_ptr<asio::thread_pool> pool) noexcept;
 
     /// A job is the loop's from `add_job` until the loop is closed or `take_job` returns true, after
@@ -503,6 +504,7 @@ class loop_core
     void discard_ready() noexcept;
     void run_io();
     void hop_then_stop(int hops);
+    static void let_go_elsewhere(std::shared_ptr<asio::thread_pool> pool) noexcept;
     void drop_jobs() noexcept;
     void drop_callbacks() noexcept;
     void unlink_job(executor_job& job) noexcept;
