@@ -182,8 +182,9 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     /// `void(std::exception_ptr, R)`, or `void(std::exception_ptr)` where `f` returns nothing.
     ///
     /// The pool is made at the first call. Throws `error::loop_closed`, `error::executor_shut_down`
-    /// (S76), or `error::bad_config` for an empty `f`. Cancelling the wait, through its cancellation slot, ends
-    /// it with `operation_aborted` and drops the result; an `f` that was begun runs to its end.
+    /// (S76), or `error::bad_config` for an empty `f`. Cancelling the wait, through its cancellation
+    /// slot, ends it with `operation_aborted` and drops the result; an `f` that was begun runs to
+    /// its end.
     template <class F, class Token>
     auto run_in_executor(F&& f, Token&& token);
 
