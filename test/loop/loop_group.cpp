@@ -223,16 +223,21 @@ BOOST_AUTO_TEST_CASE(a_loop_that_cannot_be_run_is_reported_and_the_others_run)
 {
     loop_group group;
     fill(group, 2);
-    test::reports told(*group.loops()[0]);
+    std::string said;
+    std::latch told(1);
+    group.loops()[0]->set_exception_handler([&](event_loop&, exception_context const& c) {
+        said = c.message;
+        told.count_down();
+    });
     test::running elsewhere(*group.loops()[0]);
     group.start();
+    told.wait();
     std::latch ran(1);
     group.loops()[1]->call_soon_threadsafe([&] { ran.count_down(); });
     ran.wait();
     elsewhere.join();
     group.stop();
     group.join();
-    BOOST_REQUIRE(told.size() == 1u);
-    BOOST_TEST(told.all()[0].message.find("member-0") != std::string::npos);
+    BOOST_TEST(said.find("member-0") != std::string::npos);
     group.loops()[0]->set_exception_handler({});
 }

@@ -94,22 +94,25 @@ BOOST_AUTO_TEST_CASE(on_a_loop_that_several_threads_run)
 {
     event_loop loop({.concurrency = 3});
     std::atomic<bool> quit = false;
+    std::atomic<int> left = 2;
     std::vector<std::thread> helpers;
     for (int i = 0; i != 2; ++i)
         helpers.emplace_back([&] {
             while (!quit)
                 loop.run_forever();
+            --left;
         });
     // The main task often ends on another thread before this one has entered the loop.
     for (int i = 0; i != 500; ++i)
         BOOST_TEST(run_until_complete(loop, [i] { return i; }) == i);
     quit = true;
-    loop.stop();
-    for (std::thread& t : helpers)
+    while (left != 0) // one that is about to enter may find the stop taken by the other
     {
         loop.stop();
-        t.join();
+        std::this_thread::yield();
     }
+    for (std::thread& t : helpers)
+        t.join();
 }
 
 BOOST_AUTO_TEST_CASE(on_an_adopted_loop)
