@@ -307,9 +307,19 @@ BOOST_AUTO_TEST_CASE(a_handler_that_cannot_be_told_of_an_error_is_dropped_and_th
     loop.run_in_executor([]() -> no_default { throw std::logic_error("work"); },
                          [&, guard](std::exception_ptr, no_default) { called = true; });
     loop.core().shut_default_executor()->join();
+    test::run_ready(loop);
     BOOST_TEST(guard.use_count() == 1);
     BOOST_TEST(!called);
     BOOST_TEST(told.find("no default") != std::string::npos);
+    // A fiber that waits for it is not left behind.
+    BOOST_TEST(test::code_of([] {
+        event_loop other;
+        other.set_exception_handler([](event_loop&, exception_context const&) {});
+        run_until_complete(other, [&] {
+            other.run_in_executor([]() -> no_default { throw std::logic_error("work"); },
+                                  use_fiber);
+        });
+    }) == asio::error::operation_aborted);
 }
 
 BOOST_AUTO_TEST_CASE(empty_work_is_refused)

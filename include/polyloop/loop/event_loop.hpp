@@ -295,16 +295,16 @@ class executor_call final : public executor_job
         if constexpr (std::is_void_v<R>)
         {
             attempt(error, [this] { f_(); });
-            complete(error);
+            complete(std::move(error));
         }
         else
         {
             std::optional<R> result;
             attempt(error, [&] { result.emplace(f_()); });
             if (result)
-                complete(error, std::move(*result));
+                complete(std::move(error), std::move(*result));
             else
-                complete_without(error);
+                complete_without(std::move(error));
         }
     }
 
@@ -342,10 +342,16 @@ class executor_call final : public executor_job
         std::exception_ptr failure;
         attempt(failure, [&] { nothing.emplace(); });
         if (nothing)
-            complete(error, std::move(*nothing));
+            complete(std::move(error), std::move(*nothing));
         else if (core_->take_job(*this))
         {
             core_->report({"run_in_executor: no result can be made for the handler", failure});
+            // Where it would have been called, as its destructor may rely on that.
+            executor const ex = work_->get_executor();
+            asio::post(ex, [h = std::move(*handler_), w = std::move(*work_)]() mutable {
+                w.reset();
+                [[maybe_unused]] auto const dropped = std::move(h);
+            });
             drop();
             core_->finish_job();
         }
