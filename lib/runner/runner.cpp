@@ -88,6 +88,7 @@ void runner::initialize()
             policy_->set_event_loop(nullptr);
         if (started)
             policy_->stop();
+        detail::attach_policy(*loop_, nullptr); // the policy may keep the loop, too
         loop_.reset();
         throw;
     }
@@ -139,6 +140,9 @@ void runner::close()
             policy_->set_event_loop(nullptr);
     });
     attempt([&] { steps.close_loops(); });
+    for (auto const& l : loops)
+        if (l->is_closed() && policy_)
+            detail::attach_policy(*l, nullptr); // the policy may keep the loop, too
     state_ = state::closed;
     bound_ = false;
     loop_.reset();

@@ -763,6 +763,36 @@ BOOST_AUTO_TEST_CASE(a_policy_may_count_nothing_or_the_main_loop_among_its_loops
     BOOST_TEST(policy->other->is_closed());
 }
 
+BOOST_AUTO_TEST_CASE(a_policy_that_keeps_its_loops_is_not_kept_by_them)
+{
+    struct hoarding_policy : default_policy
+    {
+        std::shared_ptr<event_loop> new_event_loop() override
+        {
+            return kept = default_policy::new_event_loop();
+        }
+        void start(std::shared_ptr<event_loop>) override
+        {
+            if (fails)
+                throw std::runtime_error("not now");
+        }
+        std::shared_ptr<event_loop> kept;
+        bool fails = false;
+    };
+    for (bool fails : {false, true})
+    {
+        auto policy = std::make_shared<hoarding_policy>();
+        std::weak_ptr<hoarding_policy> const seen = policy;
+        policy->fails = fails;
+        if (fails)
+            BOOST_CHECK_THROW(run([] {}, {.policy = policy}), std::runtime_error);
+        else
+            run([] {}, {.policy = policy});
+        policy.reset();
+        BOOST_TEST(seen.expired());
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_second_run_that_is_refused_leaves_the_first_ones_binding)
 {
     for (char const* const text : {"strand loops=2", "fiber loops=2", "shared loops=2"})
