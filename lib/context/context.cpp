@@ -9,6 +9,8 @@
 #include <boost/config.hpp>
 
 #include <atomic>
+#include <cstddef>
+#include <new>
 #include <ostream>
 #include <utility>
 
@@ -44,7 +46,21 @@ constinit thread_local thread_frame frame_here;
 
 namespace {
 
-thread_local context_node thread_node(context_kind::thread);
+// The thread's node is never destroyed, but ends: static destructors run after the thread-locals
+// of the main thread are gone, and may still ask who runs.
+alignas(context_node) constinit thread_local std::byte node_place[sizeof(context_node)]{};
+constinit thread_local context_node* thread_node = nullptr;
+
+struct node_end
+{
+    bool awaited = false;
+
+    ~node_end()
+    {
+        thread_node->end();
+    }
+};
+thread_local node_end thread_end;
 
 } // namespace
 
@@ -90,10 +106,11 @@ void context_node::run_exit_hooks() noexcept
     }
 }
 
-void context_node::end_extras() noexcept
+void context_node::end() noexcept
 {
     run_exit_hooks();
-    delete extras_;
+    delete std::exchange(extras_, nullptr);
+    locals_.reset();
 }
 
 BOOST_NOINLINE thread_frame& this_frame() noexcept
@@ -103,9 +120,12 @@ BOOST_NOINLINE thread_frame& this_frame() noexcept
 
 BOOST_NOINLINE context_node& this_thread_node()
 {
-    if (thread_node.id() == 0)
-        thread_node.set_id(draw_context_ids());
-    return thread_node;
+    if (!thread_node) [[unlikely]]
+    {
+        thread_node = ::new (&node_place) context_node(context_kind::thread, draw_context_ids());
+        thread_end.awaited = true; // the first use registers its destructor
+    }
+    return *thread_node;
 }
 
 context_node& current_node()

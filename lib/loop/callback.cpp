@@ -5,6 +5,7 @@
 #include <polyloop/loop/detail/callback.hpp>
 
 #include <memory>
+#include <optional>
 
 namespace polyloop::detail {
 
@@ -19,17 +20,23 @@ void callback::be_timer(steady_time when) noexcept
 bool callback::start()
 {
     refs_.store(handle + queue, std::memory_order_relaxed); // nobody else knows it yet
-    if (!core_->single())
+    std::unique_ptr<callback, queue_release> queued(this);
+    if (core_->single())
     {
+        if (!core_->schedule(*this))
+            return false;
+    }
+    else
+    {
+        loop_core::admission const admitted(*core_);
+        if (!admitted)
+            return false;
         be_timer({});
         core_->start_tracking(*this);
+        core_->schedule(*this); // as the loop does not close now
     }
-    if (core_->schedule(*this))
-        return true;
-    if (!core_->single())
-        core_->untrack(*this);
-    queue_release()(this);
-    return false;
+    queued.release();
+    return true;
 }
 
 /// A timed callback on its way to its loop; dropped with the loop if it never arrives.
@@ -69,6 +76,9 @@ bool callback::start_at(steady_time when)
         return core_->post(arrival(callback_ptr(this)));
     refs_.store(handle + queue, std::memory_order_relaxed);
     std::unique_ptr<callback, queue_release> queued(this);
+    std::optional<loop_core::admission> admitted;
+    if (!core_->single() && !admitted.emplace(*core_))
+        return false;
     core_->insert_timer(*this);
     queued.release();
     return true;

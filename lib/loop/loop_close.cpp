@@ -21,6 +21,11 @@ void loop_core::close()
             throw_error(error::loop_is_running);
         closed_ = true;
     }
+    auto const await_posters = [this] {
+        while (posters_.load() != 0)
+            std::this_thread::yield();
+    };
+    await_posters(); // who found it open has brought his task or callback now
     bool const stopped = io_->stopped();
     {
         core_entry const entry(*this);
@@ -30,21 +35,21 @@ void loop_core::close()
         if (task_registry* const r = registry())
             r->unwind();
         discard_ready();
-        while (timer_node* const n = timers_.pop_due(steady_time::max()))
-        {
-            n->expire(n);
+        while (expire_one())
             discard_ready();
-        }
         drop_callbacks(); // those that have just expired
         if (std::exchange(timer_work_returned_, false))
             work_started(); // the aborted wait will be counted down by its own handler
         timer_.reset();
         for (ready_node* n = inbox_.close(); n;)
-            (std::exchange(n, n->next))->act(n, ready_node::verb::discard);
+        {
+            // Named, as the call may take its operands in any order; the node is gone after it.
+            ready_node* const first = std::exchange(n, n->next);
+            first->act(first, ready_node::verb::discard);
+        }
         discard_ready();
     }
-    while (posters_.load() != 0)
-        std::this_thread::yield();
+    await_posters();
     // Without work it stopped while it was polled; an application that goes on with an adopted
     // io_context shall find it as it was.
     if (!stopped && io_->stopped())
@@ -54,13 +59,31 @@ void loop_core::close()
     handler_.reset();
 }
 
-// Without waiting (S35): the pool's destructor would join its threads.
+// Without waiting (S35).
 void loop_core::abandon(std::shared_ptr<asio::thread_pool> pool) noexcept
+{
+    if (pool)
+        pool->stop();
+    let_go_elsewhere(std::move(pool));
+}
+
+// The last owner of a pool waits for its threads, which may wait for this one.
+void loop_core::let_go_elsewhere(std::shared_ptr<asio::thread_pool> pool) noexcept
 {
     if (!pool)
         return;
-    pool->stop();
-    std::thread([p = std::move(pool)]() mutable { p.reset(); }).detach();
+    try
+    {
+        std::thread([p = std::move(pool)]() mutable {
+            if (p.use_count() == 1)
+                p->join(); // else its end would drop what it was given and has not begun
+            p.reset();
+        }).detach();
+    }
+    catch (...)
+    {
+        // No thread to be had: it has ended here.
+    }
 }
 
 void loop_core::drop_jobs() noexcept
@@ -148,6 +171,18 @@ void loop_core::drop_callbacks() noexcept
         untrack(*n);
         n->dropped(n);
     }
+}
+
+bool loop_core::expire_one() noexcept
+{
+    // Timers of a loop of higher concurrency may still be changed by other threads.
+    std::unique_lock<std::mutex> lock(timer_mutex_, std::defer_lock);
+    if (!single_)
+        lock.lock();
+    timer_node* const n = timers_.pop_due(steady_time::max());
+    if (n)
+        n->expire(n);
+    return n != nullptr;
 }
 
 void loop_core::discard_ready() noexcept

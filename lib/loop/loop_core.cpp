@@ -403,8 +403,12 @@ void loop_core::set_default_executor(std::shared_ptr<asio::thread_pool> pool)
 {
     if (!pool)
         throw_error(error::bad_config, "set_default_executor: the pool is null");
-    std::lock_guard const lock(rare_mutex_);
-    executor_.swap(pool);
+    {
+        std::lock_guard const lock(rare_mutex_);
+        require_open();
+        executor_.swap(pool);
+    }
+    let_go_elsewhere(std::move(pool));
 }
 
 std::shared_ptr<asio::thread_pool> loop_core::shut_default_executor() noexcept

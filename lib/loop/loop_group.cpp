@@ -6,6 +6,10 @@
 
 #include <polyloop/context/context.hpp>
 
+#include <algorithm>
+#include <exception>
+#include <utility>
+
 namespace polyloop {
 
 loop_group::loop_group() = default;
@@ -20,6 +24,12 @@ void loop_group::add(std::shared_ptr<event_loop> loop)
 {
     if (!loop)
         detail::throw_error(error::bad_config, "loop_group::add: the loop is null");
+    if (loop->is_closed())
+        detail::throw_error(error::bad_config,
+                            "loop_group::add: loop \"" + loop->name() + "\" is closed");
+    if (std::ranges::find(loops_, loop) != loops_.end())
+        detail::throw_error(error::bad_config, "loop_group::add: loop \"" + loop->name() +
+                                                   "\" is in the group already");
     if (!loop->options().locking)
         detail::throw_error(error::option_unsupported,
                             "loop_group::add: loop \"" + loop->name() +
@@ -29,9 +39,9 @@ void loop_group::add(std::shared_ptr<event_loop> loop)
 
 void loop_group::start(bool pin, unsigned first_cpu)
 {
+    quit_ = false;
     for (unsigned i = static_cast<unsigned>(threads_.size()); i < loops_.size(); ++i)
         threads_.emplace_back([this, loop = loops_[i], pin, cpu = first_cpu + i] {
-            this_context::set_thread_name(loop->name());
             try
             {
                 if (pin)
@@ -43,14 +53,32 @@ void loop_group::start(bool pin, unsigned first_cpu)
                     {"loop \"" + loop->name() + "\" could not be pinned to a processor",
                      std::current_exception()});
             }
-            loop->run_forever();
+            run(*loop);
         });
+}
+
+void loop_group::run(event_loop& loop) noexcept
+{
+    // Asked under the lock that `stop` takes, so no thread comes back after that.
+    auto const quit = [](void* q) { return static_cast<std::atomic<bool>*>(q)->load(); };
+    try
+    {
+        this_context::set_thread_name(loop.name());
+        while (!quit_)
+            loop.core().run(quit, &quit_);
+    }
+    catch (...)
+    {
+        loop.call_exception_handler({"loop \"" + loop.name() + "\" has lost its thread",
+                                     std::current_exception()});
+    }
 }
 
 void loop_group::stop() noexcept
 {
+    quit_ = true;
     for (auto const& l : loops_)
-        l->stop();
+        l->core().stop_if_running();
 }
 
 void loop_group::join() noexcept

@@ -40,6 +40,8 @@ void loop_core::check_run_locked() const
 bool loop_core::enter_run(bool (*done)(void*), void* arg, bool& stopped_before)
 {
     std::unique_lock lock(run_mutex_);
+    if (done && done(arg))
+        return false;
     check_run_locked();
     // The threads that are leaving after a stop must be out before the io_context can be
     // restarted.
@@ -68,11 +70,11 @@ void loop_core::leave_run() noexcept
     run_left_.notify_all();
 }
 
-void loop_core::run(bool (*done)(void*), void* arg)
+bool loop_core::run(bool (*done)(void*), void* arg)
 {
     bool stopped_before = false;
     if (!enter_run(done, arg, stopped_before))
-        return;
+        return false;
     {
         // Ends before leave_run restarts the io_context, which would stop again without work.
         auto const work = asio::make_work_guard(*io_);
@@ -96,6 +98,7 @@ void loop_core::run(bool (*done)(void*), void* arg)
             }
     }
     leave_run();
+    return stopped_before;
 }
 
 // S31: a loop that was stopped before it ran makes one iteration: its I/O and timers are looked

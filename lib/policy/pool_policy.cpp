@@ -7,6 +7,7 @@
 #include <polyloop/loop/detail/affinity.hpp>
 
 #include <atomic>
+#include <exception>
 #include <utility>
 
 namespace polyloop {
@@ -43,6 +44,8 @@ void check_main(event_loop const* main)
 {
     if (!main)
         detail::throw_error(error::bad_config, "the main loop of a pool is null");
+    if (main->is_closed())
+        detail::throw_error(error::loop_closed);
     if (!main->options().locking)
         detail::throw_error(error::option_unsupported,
                             "loop \"" + main->name() +
@@ -120,8 +123,7 @@ event_loop& pool_policy::place(placement_request const& request)
     auto const r = current();
     if (r && request.kind == unit_)
     {
-        auto& choose = const_cast<placement::strategy&>(strategy_);
-        std::size_t const i = choose(request, r->loops);
+        std::size_t const i = strategy_(request, r->loops);
         if (i >= r->loops.size())
             detail::throw_error(error::bad_config, "the placement strategy chose loop " +
                                                        std::to_string(i) + " of " +
@@ -142,12 +144,17 @@ void pool_policy::start(std::shared_ptr<event_loop> main)
     check_main(main.get());
     auto r = std::make_shared<run>();
     r->loops.push_back(main);
-    for (unsigned i = 1; i < count_or_processors(options_.loops); ++i)
+    unsigned const count = count_or_processors(options_.loops);
+    for (unsigned i = 1; i < count; ++i)
     {
+        // Of a class of somebody's own, perhaps; the group refuses the other loops that are none.
         auto loop = new_event_loop();
+        if (loop == main)
+            detail::throw_error(error::bad_config, "the policy's new_event_loop gave the run's "
+                                                   "own loop again: it must give a fresh one");
+        r->group.add(loop);
         // The policy of the run is in force in all of its loops.
         loop->core().set_ambient(main->core().shared_ambient(), false);
-        r->group.add(loop);
         r->loops.push_back(std::move(loop));
     }
     {
@@ -269,16 +276,24 @@ void shared_policy::start(std::shared_ptr<event_loop> main)
         pin(helpers_->allowed, 0, *main);
 }
 
-void shared_policy::help(std::shared_ptr<event_loop> const& main, unsigned number)
+void shared_policy::help(std::shared_ptr<event_loop> const& main, unsigned number) noexcept
 {
-    this_context::set_thread_name(main->name() + '/' + std::to_string(number));
-    if (options_.pin)
-        pin(helpers_->allowed, number, *main);
     // A stop is for those who wait for a result; the helpers come back. `quit` is asked under the
     // lock that `stop` takes, so none comes back after that.
     auto quit = [](void* p) { return static_cast<helpers*>(p)->quit.load(); };
-    while (!helpers_->quit)
-        main->core().run(quit, helpers_.get());
+    try
+    {
+        this_context::set_thread_name(main->name() + '/' + std::to_string(number));
+        if (options_.pin)
+            pin(helpers_->allowed, number, *main);
+        while (!helpers_->quit)
+            main->core().run(quit, helpers_.get());
+    }
+    catch (...)
+    {
+        main->call_exception_handler({"loop \"" + main->name() + "\" has lost a thread",
+                                      std::current_exception()});
+    }
 }
 
 void shared_policy::stop()

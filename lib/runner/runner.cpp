@@ -6,6 +6,7 @@
 
 #include <polyloop/runner/detail/shutdown.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -62,29 +63,46 @@ void runner::initialize()
                             options_.loop_factory
                                 ? "run_options::loop_factory gave null: it must give a loop"
                                 : "the policy's new_event_loop gave null: it must give a loop");
+    bool started = false;
     try
     {
         if (policy_)
         {
             detail::attach_policy(*loop_, policy_);
+            // First, as it may refuse: another run of this thread may have bound its loop.
+            policy_->start(loop_);
+            started = true;
             if (!options_.loop_factory)
             {
                 policy_->set_event_loop(loop_);
                 bound_ = true;
             }
-            policy_->start(loop_);
         }
+        if (options_.debug)
+            for (auto const& l : all_loops())
+                l->set_debug(*options_.debug);
     }
     catch (...)
     {
         if (std::exchange(bound_, false))
             policy_->set_event_loop(nullptr);
+        if (started)
+            policy_->stop();
+        detail::attach_policy(*loop_, nullptr); // the policy may keep the loop, too
         loop_.reset();
         throw;
     }
-    if (options_.debug)
-        loop_->set_debug(*options_.debug);
     state_ = state::initialized;
+}
+
+std::vector<std::shared_ptr<event_loop>> runner::all_loops() const
+{
+    std::vector<std::shared_ptr<event_loop>> all{loop_};
+    if (policy_)
+        for (auto& l : policy_->loops()) // of somebody's own, perhaps
+            if (l && std::ranges::find(all, l) == all.end())
+                all.push_back(std::move(l));
+    return all;
 }
 
 void runner::close()
@@ -106,14 +124,12 @@ void runner::close()
         }
     };
     // S71: each step is taken whatever became of those before, and the first error is thrown.
-    std::vector<std::shared_ptr<event_loop>> loops;
-    if (policy_)
-        loops = policy_->loops();
-    if (loops.empty() || loops.front() != loop_)
-        loops.insert(loops.begin(), loop_);
+    std::vector<std::shared_ptr<event_loop>> loops{loop_};
+    attempt([&] { loops = all_loops(); });
     detail::shutdown steps(loops, options_.shutdown_timeout);
     attempt([&] { steps.cancel_tasks(); });
     attempt([&] { steps.join_executors(); });
+    attempt([&] { steps.cancel_tasks(); }); // what came of the executors' last results
     attempt([&] {
         if (policy_)
             policy_->stop();
@@ -124,6 +140,9 @@ void runner::close()
             policy_->set_event_loop(nullptr);
     });
     attempt([&] { steps.close_loops(); });
+    for (auto const& l : loops)
+        if (l->is_closed() && policy_)
+            detail::attach_policy(*l, nullptr); // the policy may keep the loop, too
     state_ = state::closed;
     bound_ = false;
     loop_.reset();

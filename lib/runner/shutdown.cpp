@@ -4,8 +4,11 @@
 
 #include <polyloop/runner/detail/shutdown.hpp>
 
+#include <boost/asio/post.hpp>
+
 #include <atomic>
 #include <cstdio>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -69,15 +72,19 @@ void shutdown::run_main_until(std::shared_ptr<gate> const& g)
 {
     callback_handle alarm = main_->call_at(deadline_, [m = main_.get()] { m->stop(); });
     auto open = [](void* p) { return static_cast<gate*>(p)->awaited.load() == 0; };
-    // Somebody's stray stop ends a run early, so it is run again while there is time.
-    while (g->awaited.load() != 0 && !time_is_over())
+    // Somebody's stray stop ends a run early, so it is run again while there is time. The first
+    // run is made whatever the time: what is ready then has its turn.
+    do
         main_->core().run(open, g.get());
+    while (g->awaited.load() != 0 && !time_is_over());
     alarm.cancel();
 }
 
 void shutdown::cancel_tasks()
 {
-    while (!main_->is_closed() && tasks_left() != 0 && !time_is_over())
+    // Whatever the limit, everybody is told once.
+    while (!main_->is_closed() && tasks_left() != 0 &&
+           (!std::exchange(cancelled_, true) || !time_is_over()))
     {
         auto const g = std::make_shared<gate>(main_, loops_.size());
         auto failed = [main = std::weak_ptr(main_)](exception_context const& c) {
@@ -102,8 +109,8 @@ void shutdown::cancel_tasks()
         run_main_until(g);
         for (std::size_t i = 0; i != loops_.size(); ++i)
             if (!*heard[i])
-                report({"shutdown: loop \"" + loops_[i]->name() + "\" has not answered for " +
-                        seconds(limit_) + "; a task or handler does not give its thread back"});
+                report({"shutdown: loop \"" + loops_[i]->name() + "\" has not answered within " +
+                        seconds(limit_) + "; does a task or handler hold its thread?"});
     }
 }
 
@@ -115,24 +122,41 @@ void shutdown::join_executors()
             pools.push_back(std::move(p));
     if (pools.empty())
         return;
+    if (main_->is_closed()) // nothing could run while they are awaited
+    {
+        for (auto& p : pools)
+            loop_core::abandon(std::move(p));
+        return;
+    }
     auto const g = std::make_shared<gate>(main_, 1);
     std::thread joiner([pools, g] {
         for (auto const& p : pools)
             p->join();
-        g->answer();
+        // Behind the last results, which have been posted before and shall arrive.
+        if (auto const m = g->main.lock())
+            asio::post(m->io_context(), [g] { g->answer(); });
     });
-    // The loop runs meanwhile, as what the threads do may need it.
-    if (!main_->is_closed())
-        run_main_until(g);
+    auto const give_up = [&] {
+        for (auto const& p : pools)
+            p->stop(); // what was not begun will not be
+        pools.clear();
+        joiner.detach();
+    };
+    try
+    {
+        run_main_until(g); // as what the threads do may need the loop
+    }
+    catch (...)
+    {
+        give_up();
+        throw;
+    }
     if (g->awaited.load() == 0)
     {
         joiner.join();
         return;
     }
-    for (auto const& p : pools)
-        p->stop(); // what was not begun will not be
-    pools.clear();
-    joiner.detach();
+    give_up();
     report({"shutdown: the default executor's threads did not end within " + seconds(limit_)});
 }
 
@@ -141,15 +165,26 @@ void shutdown::name_stragglers()
     for (auto const& l : loops_)
         if (task_registry const* const tasks = l->core().registry(); tasks && !l->is_closed())
             for (std::string const& name : tasks->describe())
-                report({"shutdown: task " + name + " did not end within " + seconds(limit_) +
-                        " of its cancellation, and is cut off"});
+                report({"shutdown: task " + name + " has not ended, and is cut off; "
+                        "run_options::shutdown_timeout is " + seconds(limit_)});
 }
 
 void shutdown::close_loops()
 {
     // The main loop last, since its exception handler is told about the others.
+    std::exception_ptr first;
     for (auto i = loops_.rbegin(); i != loops_.rend(); ++i)
-        (*i)->close();
+        try
+        {
+            (*i)->close();
+        }
+        catch (...)
+        {
+            if (!first)
+                first = std::current_exception();
+        }
+    if (first)
+        std::rethrow_exception(first);
 }
 
 } // namespace polyloop::detail

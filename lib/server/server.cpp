@@ -33,8 +33,8 @@ class server_state : public std::enable_shared_from_this<server_state>
   public:
     server_state(event_loop& loop, tcp::endpoint const& endpoint, connection_starter start,
                  server_options options)
-        : loop_(&loop), options_(std::move(options)), start_(std::move(start)), acceptor_(std::in_place, loop.io_context()),
-          count_(std::make_shared<connection_count>())
+        : loop_(&loop), options_(std::move(options)), start_(std::move(start)),
+          acceptor_(std::in_place, loop.io_context()), count_(std::make_shared<connection_count>())
     {
         if (options_.unit == context_kind::thread)
             throw_error(error::bad_config, "server_options::unit is thread: a connection gets a "
@@ -52,13 +52,21 @@ class server_state : public std::enable_shared_from_this<server_state>
         auto self = shared_from_this();
         accepting_ = spawn(loop, [l = listening(self)] { l.state->accept_until_closed(); },
                            {.name = options_.name, .key = {}});
-        draining_ = spawn(
-            loop,
-            [self, accepting = accepting_]() mutable {
-                accepting.join_for(std::chrono::nanoseconds::max());
-                self->count_->wait_at_most(0);
-            },
-            {.name = options_.name + " drain", .key = {}});
+        try
+        {
+            draining_ = spawn(
+                loop,
+                [self, accepting = accepting_]() mutable {
+                    accepting.join_for(std::chrono::nanoseconds::max());
+                    self->count_->wait_at_most(0);
+                },
+                {.name = options_.name + " drain", .key = {}});
+        }
+        catch (...)
+        {
+            close(); // nobody gets a handle to it
+            throw;
+        }
         return server(std::move(self));
     }
 
@@ -101,9 +109,11 @@ class server_state : public std::enable_shared_from_this<server_state>
         {
             accepting_.join_for(std::chrono::nanoseconds::max());
         }
-        catch (...)
+        catch (boost::system::system_error const& e)
         {
-            close();
+            // Whoever could not wait here at all has said nothing about the server.
+            if (e.code() == asio::error::operation_aborted)
+                close();
             throw;
         }
         if (!accepting_.cancelled())
@@ -222,6 +232,7 @@ class server_state : public std::enable_shared_from_this<server_state>
         failures_ = 0;
     }
 
+    // Asked for only while `draining_` is not done; it is done when its loop is closed.
     event_loop* const loop_;
     server_options const options_;
     connection_starter const start_;

@@ -29,6 +29,7 @@ struct stopper : join_waiter
 
 void run_until_done(event_loop& loop, task_base& t, unsigned stops)
 {
+    auto const loop_kept = loop.weak_from_this().lock(); // as in `run_forever`
     task_ptr const keep(&t);
     stopper s(loop);
     if (!t.add_waiter(s))
@@ -38,17 +39,20 @@ void run_until_done(event_loop& loop, task_base& t, unsigned stops)
         task_base& task;
         loop_core& core;
         unsigned stops;
+        bool over = false;
     } a{t, loop.core(), stops};
+    // `stop` takes the lock under which `done` is asked, so either the run sees the end or the
+    // stop meets the run.
+    auto const done = [](void* p) {
+        auto& w = *static_cast<awaited*>(p);
+        return w.over = w.task.done() || w.core.stops() != w.stops;
+    };
     try
     {
-        // `stop` takes the lock under which `done` is asked, so either the run sees the end or
-        // the stop meets the run.
-        loop.core().run(
-            [](void* p) {
-                auto const& w = *static_cast<awaited*>(p);
-                return w.task.done() || w.core.stops() != w.stops;
-            },
-            &a);
+        // On a loop of several threads the end of another's main task ends this run, too.
+        while (!a.over && !t.done())
+            if (a.core.run(done, &a))
+                break;
     }
     catch (...)
     {

@@ -51,7 +51,7 @@ bool scheduler::start(task_base& t)
             return true;
         incoming_.fetch_sub(1, std::memory_order_relaxed);
     }
-    else
+    else if (loop_core::admission const admitted(core_); admitted)
     {
         link(t);
         if (t.strand()->schedule(t))
@@ -130,7 +130,8 @@ std::vector<std::string> scheduler::describe() const
     std::vector<std::string> out;
     optional_lock const lock(mutex_, !core_.single());
     for (task_base const* t = first_; t; t = t->next_)
-        out.push_back('"' + t->name() + (t->started() ? "\"" : "\" (never started)"));
+        out.push_back('"' + t->name() + (t->started() ? "\" (" : "\" (never started, ") +
+                      (t->cancelling() > 0 ? "cancelled)" : "not cancelled)"));
     return out;
 }
 

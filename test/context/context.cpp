@@ -23,6 +23,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -439,4 +441,32 @@ BOOST_AUTO_TEST_CASE(a_fiber_resumed_by_another_thread_is_still_itself)
         },
         {.name = "wanderer"});
     wanderer.join();
+}
+
+// -- after main -----------------------------------------------------------------------
+
+namespace {
+
+/// Asks when the thread-locals of the main thread are gone: ends the program badly if that fails.
+struct late_asker
+{
+    ~late_asker()
+    {
+        context const c = this_context::current();
+        if (c.kind() == context_kind::thread && c.id() == id && c.name().starts_with("thread-"))
+            return;
+        std::fputs("a static destructor was told of another context\n", stderr);
+        std::_Exit(1);
+    }
+    context::id_type id = 0;
+} asker;
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(static_destructors_may_ask_who_runs)
+{
+    // On the heap, and gone with the thread's other extras when `asker` asks.
+    this_context::set_thread_name("a name that is too long to lie in the string itself");
+    asker.id = this_context::current().id();
+    BOOST_TEST(this_context::current().name().starts_with("a name"));
 }

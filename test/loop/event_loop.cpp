@@ -19,6 +19,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -325,4 +326,20 @@ BOOST_AUTO_TEST_CASE(
     loop.call_soon([&] { loop.stop(); });
     BOOST_CHECK_EXCEPTION(run_until_complete(loop, waiting), system_error,
                           fails_with(error::loop_stopped));
+}
+
+BOOST_AUTO_TEST_CASE(a_run_keeps_its_loop_until_it_ends)
+{
+    auto loop = std::make_shared<event_loop>();
+    std::weak_ptr<event_loop> const seen = loop;
+    bool alive = false;
+    event_loop& l = *loop;
+    l.call_soon([&] {
+        loop.reset(); // the last owner but the run
+        alive = !seen.expired() && &get_running_loop() == seen.lock().get();
+        get_running_loop().stop();
+    });
+    l.run_forever();
+    BOOST_TEST(alive);
+    BOOST_TEST(seen.expired());
 }

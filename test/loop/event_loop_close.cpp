@@ -11,18 +11,64 @@
 
 #include "support/error.hpp"
 #include "support/loops.hpp"
+#include "support/seeds.hpp"
 
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <latch>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace polyloop;
 using boost::system::system_error;
 using test::fails_with;
+
+namespace {
+
+/// A callable whose move into the loop waits: the thread that hands it over has found the loop
+/// open and has yet to bring it.
+class held_up
+{
+  public:
+    struct points
+    {
+        std::latch entered{1};
+        std::latch go{1};
+    };
+
+    explicit held_up(points& p) : points_(&p)
+    {
+    }
+    held_up(held_up&& other) noexcept
+    {
+        points* const p = std::exchange(other.points_, nullptr);
+        if (!p)
+            return;
+        p->entered.count_down();
+        p->go.wait();
+    }
+    void operator()() const
+    {
+    }
+
+  private:
+    points* points_ = nullptr;
+};
+
+/// A callable that is dropped by `close`: lets the other thread go on, and waits for its end.
+auto let_go_when_dropped(held_up::points& at, std::thread& other)
+{
+    return [guard = std::shared_ptr<void>(nullptr, [&](void*) {
+                at.go.count_down();
+                other.join();
+            })] {};
+}
+
+} // namespace
 
 BOOST_AUTO_TEST_CASE(S34_a_running_loop_is_not_closed_and_a_second_close_does_nothing)
 {
@@ -80,6 +126,86 @@ BOOST_AUTO_TEST_CASE(S35_close_drops_callbacks_that_an_earlier_run_left)
     loop.close();
     BOOST_TEST(held.use_count() == 1);
     BOOST_TEST(!ran);
+}
+
+BOOST_AUTO_TEST_CASE(S35_close_drops_what_another_thread_hands_over_meanwhile)
+{
+    for (unsigned concurrency : {1u, 2u})
+        BOOST_TEST_CONTEXT("concurrency " << concurrency)
+        {
+            event_loop loop({.concurrency = concurrency});
+            auto const held = std::make_shared<int>();
+            held_up::points at;
+            std::thread other([&] {
+                (void)test::code_of([&] { loop.call_soon_threadsafe(held_up(at)); });
+                (void)test::code_of([&] { loop.call_soon_threadsafe([held] {}); });
+            });
+            loop.call_later(std::chrono::hours(1), let_go_when_dropped(at, other));
+            at.entered.wait();
+            loop.close();
+            BOOST_TEST(held.use_count() == 1);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_another_thread_spawns_meanwhile_is_refused_or_done_after_close)
+{
+    for (bool adopted : {false, true})
+        for (unsigned concurrency : {1u, 2u})
+            BOOST_TEST_CONTEXT("adopted " << adopted << ", concurrency " << concurrency)
+            {
+                asio::io_context io;
+                loop_options const options{.concurrency = concurrency};
+                auto loop = adopted ? std::make_unique<event_loop>(io, options)
+                                    : std::make_unique<event_loop>(options);
+                held_up::points at;
+                task<> t;
+                boost::system::error_code refused;
+                std::thread other([&] {
+                    refused = test::code_of([&] { t = spawn(*loop, held_up(at)); });
+                });
+                loop->call_later(std::chrono::hours(1), let_go_when_dropped(at, other));
+                at.entered.wait();
+                loop->close();
+                BOOST_TEST((t ? t.done() : refused == error::loop_closed));
+                loop.reset();
+                io.run(); // nothing of the loop's waits in it that cannot be run
+            }
+}
+
+BOOST_AUTO_TEST_CASE(whatever_a_thread_hands_over_until_it_is_refused_ends_with_close)
+{
+    for (bool adopted : {false, true})
+        for (unsigned concurrency : {1u, 2u})
+            test::for_seeds(50, [&](test::engine& e) {
+                asio::io_context io;
+                loop_options const options{.concurrency = concurrency};
+                auto loop = adopted ? std::make_unique<event_loop>(io, options)
+                                    : std::make_unique<event_loop>(options);
+                auto const held = std::make_shared<int>();
+                std::vector<task<>> tasks;
+                std::latch begun(1);
+                std::thread other([&] {
+                    (void)test::code_of([&] {
+                        for (bool first = true;; first = false)
+                        {
+                            tasks.push_back(spawn(*loop, [] {}));
+                            loop->call_soon_threadsafe([held] {});
+                            loop->call_later(std::chrono::hours(1), [held] {});
+                            if (first)
+                                begun.count_down();
+                        }
+                    });
+                });
+                begun.wait();
+                test::jitter(e);
+                loop->close();
+                other.join();
+                for (auto const& t : tasks)
+                    BOOST_REQUIRE(t.done());
+                BOOST_TEST(held.use_count() == 1);
+                loop.reset();
+                io.run();
+            });
 }
 
 BOOST_AUTO_TEST_CASE(a_loop_with_waiting_fibers_may_end_inside_another_loop)

@@ -14,11 +14,13 @@
 #include "support/loops.hpp"
 
 #include <boost/asio/bind_executor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <functional>
 #include <future>
 #include <latch>
 #include <memory>
@@ -217,4 +219,116 @@ BOOST_AUTO_TEST_CASE(S35_close_does_not_wait_for_the_executor)
     go.count_down();
     ended.wait();
     BOOST_TEST(loop.is_closed());
+}
+
+BOOST_AUTO_TEST_CASE(replacing_the_executor_waits_for_nobody_and_loses_no_work)
+{
+    event_loop loop;
+    auto first = std::make_shared<asio::thread_pool>(1);
+    loop.set_default_executor(std::move(first)); // its only owner is the loop now
+    std::latch begun(1), go(1);
+    int done = 0;
+    auto count = [&](std::exception_ptr) {
+        if (++done == 2)
+            loop.stop();
+    };
+    loop.run_in_executor(
+        [&] {
+            begun.count_down();
+            go.wait();
+        },
+        count);
+    loop.run_in_executor([] {}, count); // not begun
+    begun.wait();
+    loop.set_default_executor(std::make_shared<asio::thread_pool>(1)); // else for ever
+    go.count_down();
+    loop.run_forever();
+    BOOST_TEST(done == 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_replaced_executor_that_somebody_owns_is_left_alone)
+{
+    event_loop loop;
+    auto const mine = std::make_shared<asio::thread_pool>(1);
+    loop.set_default_executor(mine);
+    loop.set_default_executor(std::make_shared<asio::thread_pool>(1));
+    std::latch ran(1);
+    asio::post(*mine, [&] { ran.count_down(); });
+    ran.wait();
+}
+
+BOOST_AUTO_TEST_CASE(S37_a_closed_loop_takes_no_executor)
+{
+    event_loop loop;
+    loop.close();
+    BOOST_CHECK_EXCEPTION(loop.set_default_executor(std::make_shared<asio::thread_pool>(1)),
+                          system_error, fails_with(error::loop_closed));
+}
+
+namespace {
+
+/// A result whose default cannot be made, though it has one.
+struct no_default
+{
+    no_default()
+    {
+        throw std::runtime_error("no default");
+    }
+    explicit no_default(int n) : number(n)
+    {
+    }
+    int number = 0;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(a_result_needs_no_default_where_there_is_one)
+{
+    event_loop loop;
+    int got = 0;
+    loop.run_in_executor([] { return no_default(5); },
+                         [&](std::exception_ptr, no_default r) {
+                             got = r.number;
+                             loop.stop();
+                         });
+    loop.run_forever();
+    BOOST_TEST(got == 5);
+}
+
+BOOST_AUTO_TEST_CASE(a_handler_that_cannot_be_told_of_an_error_is_dropped_and_the_loop_told)
+{
+    event_loop loop;
+    std::string told;
+    loop.set_exception_handler([&](event_loop&, exception_context const& c) {
+        told = describe_exception(c.exception);
+    });
+    bool called = false;
+    auto const guard = std::make_shared<int>();
+    loop.run_in_executor([]() -> no_default { throw std::logic_error("work"); },
+                         [&, guard](std::exception_ptr, no_default) { called = true; });
+    loop.core().shut_default_executor()->join();
+    test::run_ready(loop);
+    BOOST_TEST(guard.use_count() == 1);
+    BOOST_TEST(!called);
+    BOOST_TEST(told.find("no default") != std::string::npos);
+    // A fiber that waits for it is not left behind.
+    BOOST_TEST(test::code_of([] {
+        event_loop other;
+        other.set_exception_handler([](event_loop&, exception_context const&) {});
+        run_until_complete(other, [&] {
+            other.run_in_executor([]() -> no_default { throw std::logic_error("work"); },
+                                  use_fiber);
+        });
+    }) == asio::error::operation_aborted);
+}
+
+BOOST_AUTO_TEST_CASE(empty_work_is_refused)
+{
+    event_loop loop;
+    auto const none = [](std::exception_ptr) {};
+    auto const refused = fails_with(error::bad_config);
+    BOOST_CHECK_EXCEPTION(loop.run_in_executor(std::function<void()>(), none), system_error,
+                          refused);
+    BOOST_CHECK_EXCEPTION(loop.run_in_executor(static_cast<void (*)()>(nullptr), none),
+                          system_error, refused);
 }

@@ -15,6 +15,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <latch>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -183,4 +184,60 @@ BOOST_AUTO_TEST_CASE(unpinned_they_may_use_what_their_maker_may)
     on_each(group, [&](std::size_t i) { sets[i] = allowed(); });
     for (cpu_set_t const& s : sets)
         BOOST_TEST(CPU_EQUAL(&s, &before));
+}
+
+BOOST_AUTO_TEST_CASE(a_stop_of_one_loop_ends_no_thread)
+{
+    loop_group group;
+    fill(group, 2);
+    group.start();
+    for (int i = 0; i != 20; ++i)
+    {
+        on_each(group, [&](std::size_t n) {
+            if (n == 1)
+                get_running_loop().stop();
+        });
+        on_each(group, [](std::size_t) {}); // else for ever
+    }
+    group.loops()[0]->stop(); // from another thread
+    on_each(group, [](std::size_t) {});
+    group.stop();
+    group.join();
+}
+
+BOOST_AUTO_TEST_CASE(closed_loops_and_those_it_has_are_refused)
+{
+    loop_group group;
+    auto const loop = std::make_shared<event_loop>(loop_options{.name = "twice"});
+    group.add(loop);
+    BOOST_CHECK_EXCEPTION(group.add(loop), system_error,
+                          fails_with(error::bad_config, {"twice", "already"}));
+    auto const closed = std::make_shared<event_loop>(loop_options{.name = "over"});
+    closed->close();
+    BOOST_CHECK_EXCEPTION(group.add(closed), system_error,
+                          fails_with(error::bad_config, {"over", "closed"}));
+    BOOST_TEST(group.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_loop_that_cannot_be_run_is_reported_and_the_others_run)
+{
+    loop_group group;
+    fill(group, 2);
+    std::string said;
+    std::latch told(1);
+    group.loops()[0]->set_exception_handler([&](event_loop&, exception_context const& c) {
+        said = c.message;
+        told.count_down();
+    });
+    test::running elsewhere(*group.loops()[0]);
+    group.start();
+    told.wait();
+    std::latch ran(1);
+    group.loops()[1]->call_soon_threadsafe([&] { ran.count_down(); });
+    ran.wait();
+    elsewhere.join();
+    group.stop();
+    group.join();
+    BOOST_TEST(said.find("member-0") != std::string::npos);
+    group.loops()[0]->set_exception_handler({});
 }

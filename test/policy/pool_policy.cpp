@@ -19,6 +19,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <functional>
 #include <latch>
 #include <memory>
 #include <mutex>
@@ -411,5 +412,105 @@ BOOST_AUTO_TEST_CASE(
                 BOOST_TEST(used.size() == static_cast<std::size_t>(CPU_COUNT(&before)));
             cpu_set_t const after = allowed();
             BOOST_TEST(CPU_EQUAL(&after, &before));
+        }
+}
+
+// -- loops of somebody's own ----------------------------------------------------------
+
+namespace {
+
+/// A pool whose second loop is what the test says.
+class odd_policy : public fiber_policy
+{
+  public:
+    using maker = std::function<std::shared_ptr<event_loop>(std::shared_ptr<event_loop> first)>;
+
+    explicit odd_policy(maker m) : fiber_policy({.loops = 2}), make_(std::move(m))
+    {
+    }
+    std::shared_ptr<event_loop> new_event_loop() override
+    {
+        if (first_)
+            return make_(first_);
+        return first_ = fiber_policy::new_event_loop();
+    }
+
+  private:
+    maker make_;
+    std::shared_ptr<event_loop> first_;
+};
+
+std::shared_ptr<event_loop> closed_loop()
+{
+    auto const l = std::make_shared<event_loop>();
+    l->close();
+    return l;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(loops_that_no_pool_can_use_are_refused_before_main_runs)
+{
+    using loop_ptr = std::shared_ptr<event_loop>;
+    odd_policy::maker const makers[] = {[](loop_ptr) { return loop_ptr(); },
+                                        [](loop_ptr) { return closed_loop(); },
+                                        [](loop_ptr first) { return first; }};
+    for (auto const& m : makers)
+    {
+        auto const p = std::make_shared<odd_policy>(m);
+        bool ran = false;
+        BOOST_CHECK_EXCEPTION(run([&] { ran = true; }, {.policy = p}), system_error,
+                              fails_with(error::bad_config));
+        BOOST_TEST(!ran);
+        BOOST_TEST(p->loops().empty());
+        BOOST_CHECK_EXCEPTION(p->get_event_loop(), system_error,
+                              fails_with(error::no_current_loop));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_closed_main_loop_is_refused)
+{
+    for (char const* text : {"strand loops=2", "fiber loops=2", "shared loops=2"})
+        BOOST_TEST_CONTEXT(text)
+        {
+            auto const p = make_policy(text);
+            auto const l = std::make_shared<event_loop>(loop_options{.concurrency = 2});
+            l->close();
+            BOOST_CHECK_EXCEPTION(p->start(l), system_error, fails_with(error::loop_closed));
+            BOOST_TEST(p->loops().empty());
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_shared_loop_that_others_run_too_is_reported_and_its_run_goes_on)
+{
+    auto const p = std::make_shared<shared_policy>(pool_options{.loops = 2});
+    auto const main = p->new_event_loop();
+    std::latch told(1);
+    main->set_exception_handler([&](event_loop&, exception_context const&) { told.count_down(); });
+    {
+        test::running const others(*main, 2); // all the threads that it allows
+        p->start(main);
+        told.wait();
+    }
+    p->stop();
+    main->set_exception_handler({});
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_stops_its_loop_ends_no_thread_of_the_pool)
+{
+    for (char const* text : {"strand loops=2", "fiber loops=2", "shared loops=2"})
+        BOOST_TEST_CONTEXT(text)
+        {
+            auto const p = make_policy(text);
+            auto stop_there = [&] {
+                event_loop& there = *p->loops().back();
+                spawn(there, [] { get_running_loop().stop(); }).join();
+                spawn(there, [] {}).join(); // else for ever
+            };
+            if (p->unit() == context_kind::thread) // the loop is the main task's, too
+                BOOST_CHECK_EXCEPTION(run(stop_there, {.policy = p}), system_error,
+                                      fails_with(error::loop_stopped));
+            else
+                run(stop_there, {.policy = p});
         }
 }

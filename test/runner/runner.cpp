@@ -9,9 +9,11 @@
 #include "support/error.hpp"
 #include "support/loops.hpp"
 #include "support/policies.hpp"
+#include "support/standard_error.hpp"
 
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/pool_policy.hpp>
+#include <polyloop/task/fiber_local.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
@@ -19,11 +21,15 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <functional>
+#include <future>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 using namespace polyloop;
@@ -172,6 +178,18 @@ BOOST_AUTO_TEST_CASE(S52_debug)
     BOOST_TEST(!debug(std::nullopt, false));
     BOOST_TEST(debug(true, false));
     BOOST_TEST(!debug(false, true));
+    for (bool want : {true, false})
+    {
+        auto on = [] {
+            std::vector<bool> all;
+            for (auto const& l : get_event_loop_policy()->loops())
+                all.push_back(l->get_debug());
+            return all;
+        };
+        auto const policy = std::make_shared<fiber_policy>(
+            pool_options{.loops = 3, .loop = {.debug = !want}});
+        BOOST_TEST(run(on, {.policy = policy, .debug = want}) == std::vector<bool>(3, want));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(S53_S68_a_run_inside_a_running_loop_is_refused_before_anything_is_made)
@@ -196,6 +214,41 @@ BOOST_AUTO_TEST_CASE(S54_main_is_any_callable_or_coroutine)
     BOOST_TEST(run([]() -> asio::awaitable<std::string> { co_return "coroutine"; }) ==
                "coroutine");
     BOOST_TEST(*run([p = std::make_unique<int>(3)]() mutable { return std::move(p); }) == 3);
+    int target = 0;
+    decltype(auto) got = run([&]() -> int& { return target; });
+    static_assert(std::is_same_v<decltype(got), int&>);
+    BOOST_TEST(&got == &target);
+    BOOST_CHECK_EXCEPTION(run(std::function<void()>()), boost::system::system_error,
+                          test::fails_with(error::bad_config));
+}
+
+BOOST_AUTO_TEST_CASE(S55_a_main_that_is_refused_leaves_the_runner_initialized)
+{
+    auto policy = std::make_shared<recording_policy>();
+    runner r({.policy = policy});
+    BOOST_CHECK_EXCEPTION(r.run(static_cast<void (*)()>(nullptr)), boost::system::system_error,
+                          test::fails_with(error::bad_config));
+    BOOST_TEST(policy->news == 1);
+    BOOST_TEST(policy->sets == 1);
+    BOOST_TEST(r.run([] { return 2; }) == 2);
+    r.close();
+    BOOST_TEST(policy->news == 1);
+    BOOST_TEST(policy->clears == 1);
+}
+
+BOOST_AUTO_TEST_CASE(S57_values_for_one_run_alone_are_those_of_a_task_in_it)
+{
+    fiber_local<int> value(1);
+    runner r;
+    r.run([&] { value.set(2); }); // S56
+    r.run([&] {
+        int const inside = spawn([&] {
+                               value.set(3);
+                               return spawn([&] { return value.get(); }).join();
+                           }).join();
+        BOOST_TEST(inside == 3);
+    });
+    BOOST_TEST(r.run([&] { return value.get(); }) == 2);
 }
 
 BOOST_AUTO_TEST_CASE(S58_what_is_left_over_goes_on_in_the_next_run_and_ends_at_close)
@@ -300,6 +353,7 @@ BOOST_AUTO_TEST_CASE(S72_a_task_that_cleans_up_may_spawn_and_its_child_is_caught
         {
             std::atomic<int> helped = 0;
             std::atomic<int> children = 0;
+            std::atomic<bool> child_waits = false;
             std::atomic<bool> ready = false;
             run(
                 [&] {
@@ -311,13 +365,18 @@ BOOST_AUTO_TEST_CASE(S72_a_task_that_cleans_up_may_spawn_and_its_child_is_caught
                         }
                         catch (boost::system::system_error const&)
                         {
-                            // Joined: it is not cancelled beneath its parent in the same round.
-                            helped = spawn([] {
-                                         this_fiber::sleep_for(1ms);
+                            // On this loop, whose round is under way: neither is cancelled in it.
+                            event_loop& here = get_running_loop();
+                            helped = spawn(here, [] {
+                                         this_fiber::yield();
                                          return 1;
                                      }).join();
-                            (void)spawn(waiting(children)); // left behind
-                            this_fiber::sleep_for(1ms);
+                            (void)spawn(here, [&] {
+                                child_waits = true;
+                                waiting(children)();
+                            }); // left behind
+                            while (!child_waits)
+                                this_fiber::yield();
                         }
                     });
                     while (!ready)
@@ -325,7 +384,7 @@ BOOST_AUTO_TEST_CASE(S72_a_task_that_cleans_up_may_spawn_and_its_child_is_caught
                 },
                 {.policy = make_policy(text)});
             BOOST_TEST(helped == 1);
-            BOOST_TEST(children <= 1); // one that had not started yet never starts
+            BOOST_TEST(children == 1);
         }
 }
 
@@ -347,8 +406,11 @@ BOOST_AUTO_TEST_CASE(S73_errors_of_leftovers_are_reported_once_to_the_handler_of
                         handled_by = &l;
                         seen.push_back(c);
                     });
+                    auto const loops = get_event_loop_policy()->loops();
+                    event_loop& there = loops.empty() ? *main : *loops.back();
                     for (int i = 0; i != 3; ++i)
                         (void)spawn(
+                            there,
                             [&] {
                                 try
                                 {
@@ -428,30 +490,99 @@ BOOST_AUTO_TEST_CASE(a_straggler_is_named_and_cut_off)
         }
 }
 
-BOOST_AUTO_TEST_CASE(S75_S76_the_default_executor_is_joined_and_then_refuses)
+BOOST_AUTO_TEST_CASE(S75_S76_the_default_executor_is_joined_while_the_loop_runs_and_then_refuses)
 {
     std::atomic<bool> worked = false;
-    std::atomic<bool> go = false;
+    std::latch shutting_down(1);
     boost::system::error_code late;
     std::shared_ptr<event_loop> loop;
     run(
         [&] {
-            // Goes on after main has ended; the shutdown waits for it.
-            get_running_loop().run_in_executor(
+            loop->run_in_executor(
                 [&] {
-                    while (!go)
-                        std::this_thread::yield();
+                    shutting_down.wait();
+                    std::promise<void> turn;
+                    loop->call_soon_threadsafe([&] { turn.set_value(); });
+                    turn.get_future().wait();
                     worked = true;
                 },
                 [&](std::exception_ptr) {
                     late = test::code_of(
                         [&] { loop->run_in_executor([] {}, [](std::exception_ptr) {}); });
                 });
-            go = true;
+            std::atomic<bool> ready = false;
+            (void)spawn([&] {
+                ready = true;
+                (void)test::code_of([] { this_fiber::sleep_for(24h); });
+                shutting_down.count_down();
+            });
+            while (!ready)
+                this_fiber::yield();
         },
         {.loop_factory = [&] { return loop = std::make_shared<event_loop>(); }});
     BOOST_TEST(worked);
-    BOOST_TEST((!late || late == make_error_code(error::executor_shut_down)));
+    BOOST_TEST(late == error::executor_shut_down);
+}
+
+BOOST_AUTO_TEST_CASE(S75_an_executor_that_outlasts_the_timeout_is_named_and_left_behind)
+{
+    std::latch begun(1);
+    std::latch go(1);
+    std::latch ended(1);
+    std::string said;
+    run(
+        [&] {
+            get_running_loop().set_exception_handler(
+                [&](event_loop&, exception_context const& c) { said += c.message + '\n'; });
+            get_running_loop().run_in_executor(
+                [&] {
+                    begun.count_down();
+                    go.wait();
+                    ended.count_down();
+                },
+                [](std::exception_ptr) {});
+            begun.wait(); // what was not begun would be dropped
+        },
+        {.shutdown_timeout = 10ms}); // else for ever
+    BOOST_TEST(said.find("executor") != std::string::npos);
+    BOOST_TEST(said.find("shutdown") != std::string::npos);
+    go.count_down();
+    ended.wait();
+}
+
+BOOST_AUTO_TEST_CASE(a_task_that_an_executors_last_result_spawns_is_cancelled_too)
+{
+    std::atomic<int> cancelled = 0;
+    std::string said;
+    std::shared_ptr<event_loop> loop;
+    std::latch shutting_down(1);
+    run(
+        [&] {
+            loop->set_exception_handler(
+                [&](event_loop&, exception_context const& c) { said += c.message + '\n'; });
+            loop->run_in_executor(
+                [&] {
+                    shutting_down.wait();
+                    std::promise<void> waits;
+                    (void)spawn(*loop, [&] {
+                        waits.set_value();
+                        waiting(cancelled)();
+                    });
+                    waits.get_future().wait();
+                },
+                [](std::exception_ptr) {});
+            std::atomic<bool> ready = false;
+            (void)spawn([&] {
+                ready = true;
+                (void)test::code_of([] { this_fiber::sleep_for(24h); });
+                shutting_down.count_down();
+            });
+            while (!ready)
+                this_fiber::yield();
+        },
+        {.loop_factory = [&] { return loop = std::make_shared<event_loop>(); }});
+    BOOST_TEST(cancelled == 1);
+    BOOST_TEST(said == "");
 }
 
 BOOST_AUTO_TEST_CASE(close_inside_its_own_run_is_refused)
@@ -497,6 +628,225 @@ BOOST_AUTO_TEST_CASE(debug_mode_with_leftovers_on_a_shared_loop)
         },
         {.policy = make_policy("shared loops=3"), .debug = true});
     BOOST_TEST(cancelled == 1);
+}
+
+BOOST_AUTO_TEST_CASE(without_any_time_tasks_are_cancelled_once_and_told_apart)
+{
+    std::atomic<int> cancelled = 0;
+    std::string said;
+    run(
+        [&] {
+            get_running_loop().set_exception_handler(
+                [&](event_loop&, exception_context const& c) { said += c.message + '\n'; });
+            (void)spawn(waiting(cancelled), {.name = "tidy", .key = {}});
+            (void)spawn(
+                [] {
+                    (void)test::code_of([] { this_fiber::sleep_for(24h); });
+                    (void)spawn([] { this_fiber::sleep_for(24h); }, {.name = "late", .key = {}});
+                },
+                {.name = "parent", .key = {}});
+            this_fiber::yield();
+        },
+        {.shutdown_timeout = 0s});
+    BOOST_TEST(cancelled == 1);
+    BOOST_TEST(said.find("\"tidy\"") == std::string::npos);
+    BOOST_TEST(said.find("\"parent\"") == std::string::npos);
+    std::size_t const late = said.find("\"late\"");
+    BOOST_REQUIRE(late != std::string::npos);
+    BOOST_TEST(said.find("not cancelled", late) != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(S71_every_step_is_taken_whatever_the_others_throw)
+{
+    struct failing_policy : default_policy
+    {
+        explicit failing_policy(std::string s) : step(std::move(s))
+        {
+        }
+        void fail(char const* where) const
+        {
+            if (step == where)
+                throw std::runtime_error(step);
+        }
+        std::vector<std::shared_ptr<event_loop>> loops() const override
+        {
+            fail("loops");
+            return {};
+        }
+        void stop() override
+        {
+            ++stops;
+            fail("stop");
+        }
+        void set_event_loop(std::shared_ptr<event_loop> l) override
+        {
+            bool const unbinds = !l;
+            default_policy::set_event_loop(std::move(l));
+            if (unbinds)
+                fail("unbind");
+        }
+        std::string step;
+        int stops = 0;
+    };
+    for (char const* const step : {"loops", "stop", "unbind"})
+        BOOST_TEST_CONTEXT(step)
+        {
+            auto const policy = std::make_shared<failing_policy>(step);
+            std::atomic<int> cancelled = 0;
+            task<> left;
+            std::weak_ptr<event_loop> loop;
+            BOOST_CHECK_EXCEPTION(
+                run(
+                    [&] {
+                        loop = get_running_loop().weak_from_this();
+                        left = spawn(waiting(cancelled));
+                        this_fiber::yield();
+                    },
+                    {.policy = policy}),
+                std::runtime_error, [&](auto const& e) { return e.what() == policy->step; });
+            BOOST_TEST(cancelled == 1);
+            BOOST_TEST(left.cancelled());
+            BOOST_TEST(policy->stops == 1);
+            BOOST_TEST(loop.expired());
+            BOOST_CHECK_EXCEPTION(policy->get_event_loop(), boost::system::system_error,
+                                  test::fails_with(error::no_current_loop));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(S71_loops_are_closed_whatever_the_closing_of_others_throws)
+{
+    struct never_stopping : fiber_policy
+    {
+        never_stopping() : fiber_policy({.loops = 3})
+        {
+        }
+        void stop() override
+        {
+            throw std::runtime_error("not stopped");
+        }
+    };
+    auto const policy = std::make_shared<never_stopping>();
+    std::vector<std::shared_ptr<event_loop>> loops;
+    BOOST_CHECK_THROW(run([&] { loops = policy->loops(); }, {.policy = policy}),
+                      std::runtime_error);
+    BOOST_REQUIRE(loops.size() == 3u);
+    BOOST_TEST(loops[0]->is_closed());
+    policy->fiber_policy::stop();
+    for (auto const& l : loops)
+        l->close();
+}
+
+BOOST_AUTO_TEST_CASE(a_policy_may_count_nothing_or_the_main_loop_among_its_loops)
+{
+    struct loose_policy : default_policy
+    {
+        void start(std::shared_ptr<event_loop> main) override
+        {
+            all = {nullptr, other, main, other};
+        }
+        std::vector<std::shared_ptr<event_loop>> loops() const override
+        {
+            return all;
+        }
+        std::shared_ptr<event_loop> other = std::make_shared<event_loop>();
+        std::vector<std::shared_ptr<event_loop>> all;
+    };
+    auto const policy = std::make_shared<loose_policy>();
+    std::atomic<int> cancelled = 0;
+    run(
+        [&] {
+            (void)spawn(waiting(cancelled));
+            this_fiber::yield();
+        },
+        {.policy = policy, .debug = true});
+    BOOST_TEST(cancelled == 1);
+    BOOST_TEST(policy->other->is_closed());
+}
+
+BOOST_AUTO_TEST_CASE(a_policy_that_keeps_its_loops_is_not_kept_by_them)
+{
+    struct hoarding_policy : default_policy
+    {
+        std::shared_ptr<event_loop> new_event_loop() override
+        {
+            return kept = default_policy::new_event_loop();
+        }
+        void start(std::shared_ptr<event_loop>) override
+        {
+            if (fails)
+                throw std::runtime_error("not now");
+        }
+        std::shared_ptr<event_loop> kept;
+        bool fails = false;
+    };
+    for (bool fails : {false, true})
+    {
+        auto policy = std::make_shared<hoarding_policy>();
+        std::weak_ptr<hoarding_policy> const seen = policy;
+        policy->fails = fails;
+        if (fails)
+            BOOST_CHECK_THROW(run([] {}, {.policy = policy}), std::runtime_error);
+        else
+            run([] {}, {.policy = policy});
+        policy.reset();
+        BOOST_TEST(seen.expired());
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_second_run_that_is_refused_leaves_the_first_ones_binding)
+{
+    for (char const* const text : {"strand loops=2", "fiber loops=2", "shared loops=2"})
+        BOOST_TEST_CONTEXT(text)
+        {
+            auto const policy = make_policy(text);
+            runner first({.policy = policy});
+            event_loop& loop = first.get_loop();
+            BOOST_CHECK_EXCEPTION(run([] {}, {.policy = policy}), boost::system::system_error,
+                                  test::fails_with(error::policy_in_use));
+            BOOST_TEST(&policy->get_event_loop() == &loop);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_close_that_cannot_run_its_loop_ends_everything_all_the_same)
+{
+    for (bool destroyed : {false, true})
+        BOOST_TEST_CONTEXT("by the destructor " << destroyed)
+        {
+            auto const policy = std::make_shared<fiber_policy>(pool_options{.loops = 2});
+            std::latch begun(1);
+            std::latch go(1);
+            std::latch ended(1);
+            auto r = std::make_unique<runner>(run_options{.policy = policy});
+            r->run([&] {
+                get_running_loop().run_in_executor(
+                    [&] {
+                        begun.count_down();
+                        go.wait();
+                        ended.count_down();
+                    },
+                    [](std::exception_ptr) {});
+            });
+            begun.wait(); // else it would be dropped
+            std::weak_ptr<event_loop> const loop = r->get_loop().weak_from_this();
+            boost::system::error_code refused;
+            event_loop other;
+            other.call_soon([&] {
+                if (destroyed)
+                    r.reset();
+                else
+                    refused = test::code_of([&] { r->close(); });
+            });
+            test::standard_error said;
+            test::run_ready(other); // else for ever
+            if (destroyed) // the loop and its handler are gone
+                BOOST_TEST(said.text().find("another event loop") != std::string::npos);
+            else
+                BOOST_TEST(refused == error::another_loop_running);
+            BOOST_TEST(policy->loops().empty());
+            BOOST_TEST(loop.expired());
+            go.count_down();
+            ended.wait();
+        }
 }
 
 BOOST_AUTO_TEST_CASE(a_negative_shutdown_timeout_is_refused)

@@ -10,6 +10,7 @@
 #include "support/policies.hpp"
 
 #include <polyloop/policy/pool_policy.hpp>
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
@@ -20,6 +21,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -83,6 +85,7 @@ struct reports
         l.set_exception_handler([this](event_loop&, exception_context const& c) {
             std::lock_guard const lock(mutex);
             text += c.message + ": " + describe_exception(c.exception) + '\n';
+            told.set();
         });
     }
     bool say(std::string const& words)
@@ -93,6 +96,7 @@ struct reports
 
     std::mutex mutex;
     std::string text;
+    event told; // something
 };
 
 } // namespace
@@ -198,6 +202,7 @@ BOOST_AUTO_TEST_CASE(a_limit_on_connections_makes_further_clients_wait)
     test::under_every_policy([] {
         std::atomic<int> now = 0;
         std::atomic<int> most = 0;
+        event two;
         server s = start_server(
             any_port,
             [&](tcp::socket c) {
@@ -205,6 +210,9 @@ BOOST_AUTO_TEST_CASE(a_limit_on_connections_makes_further_clients_wait)
                 for (int seen = most; seen < n && !most.compare_exchange_weak(seen, n);)
                 {
                 }
+                if (n == 2)
+                    two.set();
+                two.wait(); // so that the first is still there
                 char b;
                 (void)c.async_read_some(asio::buffer(&b, 1), asio::as_tuple(use_fiber));
                 asio::async_write(c, asio::buffer(&b, 1), use_fiber);
@@ -219,7 +227,7 @@ BOOST_AUTO_TEST_CASE(a_limit_on_connections_makes_further_clients_wait)
             }));
         for (auto& c : clients)
             c.join();
-        BOOST_TEST(most <= 2);
+        BOOST_TEST(most == 2);
         s.close();
         s.wait_closed();
     });
@@ -329,8 +337,8 @@ BOOST_AUTO_TEST_CASE(out_of_descriptors_it_reports_once_backs_off_and_goes_on)
         for (int fd; (fd = ::open("/dev/null", O_RDONLY)) >= 0;)
             held.push_back(fd);
         second.async_connect(s.endpoint(), use_fiber); // the backlog takes it
-        while (!r.say("cannot accept"))
-            this_fiber::sleep_for(1ms);
+        r.told.wait();
+        BOOST_TEST(r.say("cannot accept"));
         BOOST_TEST(echoed(first, "still served") == "still served");
         for (int const fd : held)
             ::close(fd);
@@ -426,4 +434,33 @@ BOOST_AUTO_TEST_CASE(without_a_loop_it_is_refused)
 {
     BOOST_CHECK_EXCEPTION(start_server(any_port, echo_in_a_fiber), boost::system::system_error,
                           test::fails_with(error::no_current_loop));
+}
+
+BOOST_AUTO_TEST_CASE(an_empty_handler_is_refused_at_once)
+{
+    run([] {
+        BOOST_CHECK_EXCEPTION(start_server(any_port, std::function<void(tcp::socket)>()),
+                              boost::system::system_error, test::fails_with(error::bad_config));
+        BOOST_CHECK_EXCEPTION(start_server(any_port, static_cast<void (*)(tcp::socket)>(nullptr)),
+                              boost::system::system_error, test::fails_with(error::bad_config));
+    });
+}
+
+BOOST_AUTO_TEST_CASE(who_cannot_wait_for_a_server_does_not_close_it)
+{
+    run([] {
+        server s = start_server(any_port, echo_in_a_fiber);
+        error_code refused;
+        event tried;
+        get_running_loop().call_soon([&] { // where nothing can wait
+            refused = test::code_of([&] { s.serve_forever(); });
+            tried.set();
+        });
+        tried.wait();
+        BOOST_TEST(refused == error::not_in_fiber);
+        BOOST_TEST(s.is_serving());
+        tcp::socket c = connected(s.endpoint());
+        BOOST_TEST(echoed(c, "x") == "x");
+        s.close();
+    });
 }

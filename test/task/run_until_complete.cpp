@@ -15,9 +15,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
+#include <latch>
 #include <memory>
 #include <stdexcept>
 #include <thread>
+#include <type_traits>
+#include <vector>
 
 using namespace polyloop;
 using namespace std::chrono_literals;
@@ -90,22 +94,25 @@ BOOST_AUTO_TEST_CASE(on_a_loop_that_several_threads_run)
 {
     event_loop loop({.concurrency = 3});
     std::atomic<bool> quit = false;
+    std::atomic<int> left = 2;
     std::vector<std::thread> helpers;
     for (int i = 0; i != 2; ++i)
         helpers.emplace_back([&] {
             while (!quit)
                 loop.run_forever();
+            --left;
         });
     // The main task often ends on another thread before this one has entered the loop.
     for (int i = 0; i != 500; ++i)
         BOOST_TEST(run_until_complete(loop, [i] { return i; }) == i);
     quit = true;
-    loop.stop();
-    for (std::thread& t : helpers)
+    while (left != 0) // one that is about to enter may find the stop taken by the other
     {
         loop.stop();
-        t.join();
+        std::this_thread::yield();
     }
+    for (std::thread& t : helpers)
+        t.join();
 }
 
 BOOST_AUTO_TEST_CASE(on_an_adopted_loop)
@@ -121,4 +128,74 @@ BOOST_AUTO_TEST_CASE(on_an_adopted_loop)
     });
     BOOST_TEST(got == 8);
     BOOST_TEST(foreign);
+}
+
+BOOST_AUTO_TEST_CASE(a_main_may_give_a_reference)
+{
+    event_loop loop;
+    int target = 0;
+    decltype(auto) got = run_until_complete(loop, [&]() -> int& { return target; });
+    static_assert(std::is_same_v<decltype(got), int&>);
+    BOOST_TEST(&got == &target);
+}
+
+BOOST_AUTO_TEST_CASE(S31_S32_a_stop_from_before_allows_one_iteration)
+{
+    event_loop loop;
+    loop.stop();
+    BOOST_TEST(run_until_complete(loop, [] { return 1; }) == 1);
+    loop.stop();
+    task<> slow = spawn(loop, [] { this_fiber::sleep_for(24h); });
+    BOOST_CHECK_EXCEPTION(run_until_complete(loop, slow), boost::system::system_error,
+                          test::fails_with(error::loop_stopped));
+    BOOST_TEST(!slow.done());
+}
+
+BOOST_AUTO_TEST_CASE(one_main_task_of_a_shared_loop_ends_no_other)
+{
+    event_loop loop({.concurrency = 2});
+    std::latch waiting(1);
+    std::atomic<bool> go = false;
+    boost::system::error_code stopped;
+    int got = 0;
+    std::thread other([&] {
+        stopped = test::code_of([&] {
+            got = run_until_complete(loop, [&] {
+                waiting.count_down();
+                while (!go)
+                    this_fiber::yield();
+                return 6;
+            });
+        });
+    });
+    waiting.wait();
+    for (int i = 0; i != 20; ++i)
+        BOOST_TEST(run_until_complete(loop, [i] { return i; }) == i);
+    go = true;
+    other.join();
+    BOOST_TEST(!stopped);
+    BOOST_TEST(got == 6);
+}
+
+BOOST_AUTO_TEST_CASE(a_stop_ends_every_run_of_a_shared_loop)
+{
+    event_loop loop({.concurrency = 2});
+    std::latch waiting(2);
+    boost::system::error_code stopped[2];
+    auto run_one = [&](boost::system::error_code& ec) {
+        ec = test::code_of([&] {
+            run_until_complete(loop, [&] {
+                waiting.count_down();
+                this_fiber::sleep_for(24h);
+            });
+        });
+    };
+    std::thread a([&] { run_one(stopped[0]); });
+    std::thread b([&] { run_one(stopped[1]); });
+    waiting.wait();
+    loop.stop();
+    a.join();
+    b.join();
+    BOOST_TEST(stopped[0] == error::loop_stopped);
+    BOOST_TEST(stopped[1] == error::loop_stopped);
 }

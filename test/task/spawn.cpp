@@ -10,7 +10,9 @@
 #include "support/policies.hpp"
 
 #include <polyloop/policy/pool_policy.hpp>
+#include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/to_thread.hpp>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -21,6 +23,7 @@
 #include <atomic>
 #include <cerrno>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -285,4 +288,25 @@ BOOST_AUTO_TEST_CASE(ten_thousand_fibers_at_once)
             sum += t.join();
         BOOST_TEST(sum == long(count) * (count - 1) / 2);
     });
+}
+
+BOOST_AUTO_TEST_CASE(empty_callables_are_refused)
+{
+    event_loop loop;
+    test::fails_with const refused(error::bad_config);
+    using boost::system::system_error;
+    BOOST_CHECK_EXCEPTION((void)spawn(loop, std::function<void()>()), system_error, refused);
+    BOOST_CHECK_EXCEPTION((void)spawn(loop, std::function<asio::awaitable<void>()>()),
+                          system_error, refused);
+    BOOST_CHECK_EXCEPTION((void)spawn(loop, static_cast<int (*)()>(nullptr)), system_error,
+                          refused);
+    BOOST_CHECK_EXCEPTION((void)spawn(strand(loop), std::function<void()>()), system_error,
+                          refused);
+    BOOST_TEST(loop.task_count() == 0u);
+    BOOST_TEST(run_until_complete(loop, free_function) == 3);
+    BOOST_TEST(run_until_complete(loop, std::function<int()>(free_function)) == 3);
+    BOOST_CHECK_EXCEPTION(run_until_complete(loop, [] {
+                              (void)to_thread(std::function<void()>());
+                          }),
+                          system_error, refused);
 }

@@ -6,6 +6,7 @@
 #define POLYLOOP_LOOP_EVENT_LOOP_HPP
 
 #include <polyloop/loop/callback_handle.hpp>
+#include <polyloop/loop/detail/callable.hpp>
 #include <polyloop/loop/detail/loop_core.hpp>
 #include <polyloop/loop/exception_context.hpp>
 #include <polyloop/loop/options.hpp>
@@ -41,12 +42,13 @@ namespace asio = boost::asio;
 ///
 /// Thread safety: `stop`, `call_soon_threadsafe`, the state questions, and everything that hands
 /// a callback over are safe from any thread; `close` and the destructor are not to be called
-/// while a thread runs the loop.
+/// while a thread runs the loop. A loop that a `std::shared_ptr` holds lives until its run ends;
+/// what an application's own `io_context::run()` runs must not destroy its loop.
 ///
 /// Shutdown: `close()` (and the destructor) drops callbacks without running them (S35) and
 /// unwinds waiting fibers by `operation_aborted`. For that it may have to poll the
 /// `io_context`, so that their pending operations complete.
-class event_loop
+class event_loop : public std::enable_shared_from_this<event_loop>
 {
   public:
     using executor_type = asio::io_context::executor_type;
@@ -56,8 +58,8 @@ class event_loop
     /// A loop with an `io_context` of its own. Throws `error::bad_config` for unusable options.
     POLYLOOP_DECL explicit event_loop(loop_options options = {});
 
-    /// Adopts an application's `io_context`, which must outlive the loop. Options must name the number of
-    /// threads that run it, if it is not one.
+    /// Adopts an application's `io_context`, which must outlive the loop. Options must name the
+    /// number of threads that run it, if it is not one.
     POLYLOOP_DECL explicit event_loop(asio::io_context& borrowed, loop_options options = {});
 
     event_loop(event_loop const&) = delete;
@@ -92,6 +94,7 @@ class event_loop
     /// `error::another_loop_running`. What handlers throw goes to the exception handler (S45).
     void run_forever()
     {
+        auto const keep = weak_from_this().lock(); // a handler may drop the last other owner
         core_->run();
     }
 
@@ -178,13 +181,15 @@ class event_loop
     /// Calls `f` on a thread of the default executor and completes `token` with
     /// `void(std::exception_ptr, R)`, or `void(std::exception_ptr)` where `f` returns nothing.
     ///
-    /// The pool is made at the first call. Throws `error::loop_closed`, or
-    /// `error::executor_shut_down` (S76). Cancelling the wait, through its cancellation slot, ends
-    /// it with `operation_aborted` and drops the result; an `f` that was begun runs to its end.
+    /// The pool is made at the first call. Throws `error::loop_closed`, `error::executor_shut_down`
+    /// (S76), or `error::bad_config` for an empty `f`. Cancelling the wait, through its cancellation
+    /// slot, ends it with `operation_aborted` and drops the result; an `f` that was begun runs to
+    /// its end.
     template <class F, class Token>
     auto run_in_executor(F&& f, Token&& token);
 
-    /// Replaces the default executor; null is `error::bad_config`.
+    /// Replaces the default executor; null is `error::bad_config`. What the old one was given is
+    /// still done, and nobody waits for it. Throws `error::loop_closed` (S37).
     void set_default_executor(std::shared_ptr<asio::thread_pool> pool)
     {
         core_->set_default_executor(std::move(pool));
@@ -229,17 +234,7 @@ class event_loop
     template <class F>
     callback_handle make(F&& f, bool near)
     {
-        if constexpr (requires(F const& g) { static_cast<bool>(g); } &&
-                      !std::is_convertible_v<F, void (*)()>)
-        {
-            if (!static_cast<bool>(f))
-                detail::throw_error(error::bad_config, "the callable is empty");
-        }
-        else if constexpr (std::is_pointer_v<std::remove_cvref_t<F>>)
-        {
-            if (!f)
-                detail::throw_error(error::bad_config, "the callable is a null pointer");
-        }
+        detail::refuse_empty(f);
         core_->require_open();
         return callback_handle(
             detail::callback_ptr(detail::callback::make(*core_, std::forward<F>(f), near), false));
@@ -300,13 +295,16 @@ class executor_call final : public executor_job
         if constexpr (std::is_void_v<R>)
         {
             attempt(error, [this] { f_(); });
-            complete(error);
+            complete(std::move(error));
         }
         else
         {
-            R result{};
-            attempt(error, [&] { result = f_(); });
-            complete(error, std::move(result));
+            std::optional<R> result;
+            attempt(error, [&] { result.emplace(f_()); });
+            if (result)
+                complete(std::move(error), std::move(*result));
+            else
+                complete_without(std::move(error));
         }
     }
 
@@ -333,7 +331,30 @@ class executor_call final : public executor_job
         if constexpr (std::is_void_v<R>)
             complete(aborted);
         else
-            complete(aborted, R{});
+            complete_without(aborted);
+    }
+
+    /// The handler takes a result even where there is none. One whose default cannot be made
+    /// either can be told nothing: it is destroyed, and the loop told.
+    void complete_without(std::exception_ptr error)
+    {
+        std::optional<R> nothing;
+        std::exception_ptr failure;
+        attempt(failure, [&] { nothing.emplace(); });
+        if (nothing)
+            complete(std::move(error), std::move(*nothing));
+        else if (core_->take_job(*this))
+        {
+            core_->report({"run_in_executor: no result can be made for the handler", failure});
+            // Where it would have been called, as its destructor may rely on that.
+            executor const ex = work_->get_executor();
+            asio::post(ex, [h = std::move(*handler_), w = std::move(*work_)]() mutable {
+                w.reset();
+                [[maybe_unused]] auto const dropped = std::move(h);
+            });
+            drop();
+            core_->finish_job();
+        }
     }
 
     template <class G>
@@ -384,6 +405,7 @@ auto event_loop::run_in_executor(F&& f, Token&& token)
                   "polyloop: run_in_executor needs a callable whose result can be "
                   "default-constructed, as every completion handler of Asio gets one");
     using signature = typename detail::executor_signature<result>::type;
+    detail::refuse_empty(f);
     std::shared_ptr<asio::thread_pool> pool = core_->default_executor();
     return asio::async_initiate<Token, signature>(
         [](auto handler, std::shared_ptr<asio::thread_pool> p, detail::core_ptr core,

@@ -8,6 +8,7 @@
 #include <polyloop/loop/detail/affinity.hpp>
 #include <polyloop/loop/event_loop.hpp>
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <thread>
@@ -30,15 +31,18 @@ class loop_group
     loop_group(loop_group const&) = delete;
     loop_group& operator=(loop_group const&) = delete;
 
-    /// Takes over a loop that nobody runs. Before `start`. Null is `error::bad_config`, one without locks `error::option_unsupported`.
+    /// Takes over a loop that nobody runs. Before `start`. Null, a closed loop and one that the
+    /// group has are `error::bad_config`, one without locks is `error::option_unsupported`.
     POLYLOOP_DECL void add(std::shared_ptr<event_loop> loop);
 
-    /// Starts a thread for each loop. With `pin` the n-th runs on the (n + `first_cpu`)-th,
+    /// Starts a thread for each loop, which runs it until the group is stopped: a `stop` of the
+    /// loop alone ends no thread. What keeps a thread from running its loop is reported to the
+    /// loop's exception handler. With `pin` the n-th runs on the (n + `first_cpu`)-th,
     /// counted round, of the processors that the group's maker could use; a refusal by the system
     /// is reported to the loop's exception handler, and the loop runs unpinned.
     POLYLOOP_DECL void start(bool pin = false, unsigned first_cpu = 0);
 
-    /// Asks every loop to stop.
+    /// Has every thread end when its loop's present batch is over.
     POLYLOOP_DECL void stop() noexcept;
 
     /// Blocks until every thread has ended. The loops are not closed.
@@ -54,7 +58,10 @@ class loop_group
     }
 
   private:
+    void run(event_loop& loop) noexcept;
+
     detail::affinity allowed_;
+    std::atomic<bool> quit_ = false;
     std::vector<std::shared_ptr<event_loop>> loops_;
     std::vector<std::thread> threads_;
 };

@@ -40,8 +40,8 @@ struct stack_options
     std::size_t touch = 0;
 
     /// How many stacks of ended fibers are kept for reuse; the memory of the rest goes back to the
-    /// system. Counted apart, up to the same number: those that other threads gave back, by dropping
-    /// the last handle, and those put aside for what other threads spawn.
+    /// system. Counted apart, up to the same number: those that other threads gave back, by
+    /// dropping the last handle, and those put aside for what other threads spawn.
     std::size_t keep = 4096;
 
     /// Of the kept ones, half of those that were not needed for this long go back as well. It is
@@ -72,7 +72,8 @@ struct loop_options
     /// `error::option_unsupported`. Ignored for an adopted `io_context`.
     bool locking = true;
 
-    /// Debug mode; unset takes `POLYLOOP_DEBUG` (S79: unset, empty, `0`, `off` and `false` are off).
+    /// Debug mode; unset takes `POLYLOOP_DEBUG` (S79: unset, empty, `0`, `off` and `false` are
+    /// off).
     std::optional<bool> debug = std::nullopt;
 
     /// In debug mode a callback that takes at least this long is reported (S81).

@@ -10,8 +10,8 @@
 
 namespace polyloop {
 
-/// A loop per thread, bound explicitly: asyncio's default (S10, S18, S24). Everything that a thread's
-/// loop spawns stays on it.
+/// A loop per thread, bound explicitly: asyncio's default (S10, S18, S24). Everything that a
+/// thread's loop spawns stays on it.
 ///
 /// Choose it for programs with one loop, for clients, and where every thread looks after its own.
 class POLYLOOP_DECL default_policy : public event_loop_policy

@@ -19,8 +19,8 @@ namespace polyloop {
 /// its loop strategy.
 ///
 /// asyncio's AbstractEventLoopPolicy has the first three operations. The others are what C++
-/// adds, where contexts are made on several loops of one process. A policy of one's own derives from
-/// here and defines what a context is, or from a built-in policy and overrides one operation.
+/// adds, where contexts are made on several loops of one process. A policy of one's own derives
+/// from here and defines what a context is, or from a built-in policy and overrides one operation.
 ///
 /// Thread safety: every operation may be called from any thread; `start` and `stop` from
 /// one at a time.

@@ -18,8 +18,8 @@ namespace polyloop {
 
 struct pool_options
 {
-    /// How many loops, the runner's own included (under `shared_policy`, how many threads); 0 is one
-    /// for each processor that the process may use.
+    /// How many loops, the runner's own included (under `shared_policy`, how many threads); 0 is
+    /// one for each processor that the process may use.
     unsigned loops = 0;
 
     /// Pins each loop's thread to a processor of its own. Worth it on a machine that does nothing
@@ -41,8 +41,8 @@ class POLYLOOP_DECL pool_policy : public event_loop_policy
     POLYLOOP_DECL void set_event_loop(std::shared_ptr<event_loop> loop) override;
     POLYLOOP_DECL std::shared_ptr<event_loop> new_event_loop() override;
 
-    /// 1. The caller is a context of the policy's unit and has bound a loop: that one. 2. The request
-    /// is for the unit and a run is on: what the placement strategy picks. 3. The running
+    /// 1. The caller is a context of the policy's unit and has bound a loop: that one. 2. The
+    /// request is for the unit and a run is on: what the placement strategy picks. 3. The running
     /// loop, else the thread's bound one, else the run's first, else `error::no_current_loop`.
     POLYLOOP_DECL event_loop& place(placement_request const& request) override;
 
@@ -121,7 +121,7 @@ class POLYLOOP_DECL shared_policy : public event_loop_policy
     struct helpers;
 
     std::shared_ptr<event_loop> main() const;
-    void help(std::shared_ptr<event_loop> const& main, unsigned number);
+    void help(std::shared_ptr<event_loop> const& main, unsigned number) noexcept;
 
     pool_options options_;
     detail::bindings bindings_{context_kind::thread};

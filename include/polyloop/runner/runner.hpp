@@ -13,24 +13,28 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace polyloop {
 
 struct run_options
 {
     /// In force for this run, in all its loops, and nowhere else. Null takes the process's policy,
-    /// which is what `POLYLOOP_POLICY` says unless the program has set one.
+    /// which is what `POLYLOOP_POLICY` says unless the program has set one. That is one object
+    /// (S1): where it is a pool, it serves one run at a time, and a run in another thread meanwhile
+    /// needs a policy of its own here.
     std::shared_ptr<event_loop_policy> policy = {};
 
     /// Makes the run's loop in place of the policy's `new_event_loop`; the loop is then not bound
     /// to the context (S51). Without `policy`, no pool is started either.
     std::function<std::shared_ptr<event_loop>()> loop_factory = {};
 
-    /// Debug mode of the run's loop; unset leaves it alone (S52).
+    /// Debug mode of all loops of the run; unset leaves it alone (S52).
     std::optional<bool> debug = {};
 
     /// How long the whole shutdown may take, the default executor's included (S70, S75). What is
-    /// left then is named to the exception handler and cut off.
+    /// left then is named to the exception handler and cut off. With 0 tasks are still cancelled
+    /// and have one turn of the run's loop to end.
     std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);
 };
 
@@ -47,7 +51,8 @@ class runner
     /// Makes nothing yet.
     POLYLOOP_DECL explicit runner(run_options options = {});
 
-    /// Closes; what the closing throws goes to the exception handler.
+    /// Closes; what the closing throws goes to the loop's exception handler, or to the default one
+    /// if the loop is closed.
     POLYLOOP_DECL ~runner();
 
     runner(runner const&) = delete;
@@ -60,9 +65,10 @@ class runner
     /// done; gives its result or throws what it threw. Blocks the thread.
     ///
     /// Throws in this order `error::nested_run` inside a running loop (S53), `error::runner_closed`
-    /// (S48), and `error::loop_stopped` where somebody stopped the loop.
+    /// (S48), `error::bad_config` for an empty `main`, which leaves the runner initialized (S55),
+    /// and `error::loop_stopped` where somebody stopped the loop.
     template <spawnable F>
-    auto run(F&& main)
+    detail::spawn_result<F> run(F&& main)
     {
         before_run();
         event_loop& loop = get_loop();
@@ -93,6 +99,8 @@ class runner
 
     POLYLOOP_DECL void before_run() const;
     void initialize();
+    /// The run's own first, the policy's others after it.
+    std::vector<std::shared_ptr<event_loop>> all_loops() const;
 
     /// What a main task set is there in the next run (S56).
     struct locals_keeper
@@ -117,9 +125,11 @@ class runner
 /// Runs `main` to its end on a new loop under a policy, and leaves nothing behind: asyncio.run
 /// (S68 to S76). The way into most programs.
 ///
-/// Throws what `main` throws, and what `runner` throws. Blocks the thread.
+/// Throws what `main` throws, and what `runner` throws: `error::nested_run` above all. That finds
+/// running loops; inside a handler of an `io_context` that the application runs itself nothing is
+/// known of one, and the run just blocks that handler. Blocks the thread.
 template <spawnable F>
-auto run(F&& main, run_options options = {})
+detail::spawn_result<F> run(F&& main, run_options options = {})
 {
     runner r(std::move(options));
     if constexpr (std::is_void_v<detail::spawn_result<F>>)
@@ -131,8 +141,7 @@ auto run(F&& main, run_options options = {})
     {
         decltype(auto) result = r.run(std::forward<F>(main));
         r.close();
-        return static_cast<detail::spawn_result<F>>(
-            std::forward<decltype(result)>(result));
+        return std::forward<decltype(result)>(result);
     }
 }
 

@@ -190,10 +190,12 @@ connection_starter make_starter(H handler)
 /// again after a growing pause (10 ms to 1 s): out of descriptors, the server goes on as soon as
 /// there are some.
 ///
-/// Throws the system's error where it cannot listen (address in use, permission).
+/// Throws the system's error where it cannot listen (address in use, permission), and
+/// `error::bad_config` for an empty handler.
 template <connection_handler H>
 server start_server(tcp::endpoint const& endpoint, H handler, server_options options = {})
 {
+    detail::refuse_empty(handler);
     return detail::start_server(endpoint, detail::make_starter(std::move(handler)),
                                 std::move(options));
 }

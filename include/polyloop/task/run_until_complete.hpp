@@ -15,7 +15,8 @@ namespace polyloop {
 namespace detail {
 
 /// Runs the loop until the task, of whatever loop, is done. Throws what `run_forever` throws, and
-/// `error::loop_stopped` where the loop was stopped since it had been told so `stops` times (S32).
+/// `error::loop_stopped` where the loop was stopped since it had been told so `stops` times, or
+/// before it ran (S31, S32).
 POLYLOOP_DECL void run_until_done(event_loop& loop, task_base& t, unsigned stops);
 
 template <class T>
@@ -40,7 +41,7 @@ T run_until_complete(event_loop& loop, task<T> main)
 
 /// The same for a task that is made of `f` on the loop.
 template <spawnable F>
-auto run_until_complete(event_loop& loop, F&& f)
+detail::spawn_result<F> run_until_complete(event_loop& loop, F&& f)
 {
     unsigned const stops = loop.core().check_run(); // before anything is made (S28)
     return detail::run_until_done(

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_SPAWN_HPP
 #define POLYLOOP_TASK_SPAWN_HPP
 
+#include <polyloop/loop/detail/callable.hpp>
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/loop/strand.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
@@ -72,6 +73,7 @@ using spawned_task = std::conditional_t<spawn_traits<F>::is_coroutine,
 template <class F>
 task<spawn_result<F>> spawn_here(loop_core& here, F&& f)
 {
+    refuse_empty(f);
     here.require_open();
     birth const b(here);
     task_base* const t = spawned_task<F>::make(b, std::forward<F>(f));
@@ -82,6 +84,7 @@ task<spawn_result<F>> spawn_here(loop_core& here, F&& f)
 template <class F>
 task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options& options)
 {
+    refuse_empty(f);
     core.require_open();
     birth const b(core, wanted);
     task_base* const t = spawned_task<F>::make(b, std::forward<F>(f));
@@ -112,8 +115,9 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
 /// A coroutine that is cancelled has its present operation cancelled, once; operations that
 /// Asio cannot cancel (`post`) are not interrupted.
 ///
-/// Throws `error::loop_closed` and `std::bad_alloc`. A fiber gets its stack when it starts; where none
-/// can be made it ends by the system's error. Thread safety: from any thread.
+/// Throws `error::loop_closed`, `std::bad_alloc`, and `error::bad_config` for an empty
+/// `std::function` or null pointer. A fiber gets its stack when it starts; where none can be made
+/// it ends by the system's error. Thread safety: from any thread.
 template <spawnable F>
 auto spawn(event_loop& loop, F&& f, spawn_options options = {})
 {

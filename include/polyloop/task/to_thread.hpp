@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_TO_THREAD_HPP
 #define POLYLOOP_TASK_TO_THREAD_HPP
 
+#include <polyloop/loop/detail/callable.hpp>
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/use_fiber.hpp>
@@ -22,7 +23,7 @@ namespace polyloop {
 /// `fiber_local` values, and is no task: it waits as a plain thread does.
 ///
 /// Throws `error::no_running_loop`, and what `run_in_executor` throws: `error::loop_closed`,
-/// `error::executor_shut_down` (S76).
+/// `error::executor_shut_down` (S76), `error::bad_config` for an empty `f`.
 template <spawnable F>
 auto to_thread(F&& f, spawn_options options = {})
 {
@@ -30,6 +31,7 @@ auto to_thread(F&& f, spawn_options options = {})
     using value = std::invoke_result_t<callable&>;
     static_assert(!detail::spawn_traits<F>::is_coroutine,
                   "polyloop: to_thread calls f on a plain thread, where a coroutine cannot run");
+    detail::refuse_empty(f);
     event_loop& loop = get_running_loop();
     loop.core().default_executor(); // throws here rather than in the task
     return spawn(

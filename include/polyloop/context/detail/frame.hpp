@@ -44,7 +44,7 @@ class context_node
     ~context_node()
     {
         if (extras_) [[unlikely]]
-            end_extras();
+            end();
     }
 
     context_kind kind() const noexcept
@@ -94,6 +94,9 @@ class context_node
     }
     POLYLOOP_DECL void run_exit_hooks() noexcept;
 
+    /// Runs the hooks and lets name and values go. The node can still be asked.
+    POLYLOOP_DECL void end() noexcept;
+
   private:
     struct extras
     {
@@ -102,7 +105,6 @@ class context_node
     };
 
     extras& need_extras();
-    POLYLOOP_DECL void end_extras() noexcept;
 
     extras* extras_ = nullptr;
     locals_ptr locals_;

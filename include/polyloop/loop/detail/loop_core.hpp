@@ -186,6 +186,32 @@ class loop_core
         return ready_.empty();
     }
 
+    /// Around what a thread brings to a loop of higher concurrency in several steps: `close` waits
+    /// for those that are under way, and no other is admitted. What is brought is then found there.
+    class admission
+    {
+      public:
+        explicit admission(loop_core& c) noexcept : core_(c)
+        {
+            core_.posters_.fetch_add(1);
+            open_ = !core_.closed_.load(); // in one order with `close`, which sets, then counts
+        }
+        admission(admission const&) = delete;
+        admission& operator=(admission const&) = delete;
+        ~admission()
+        {
+            core_.posters_.fetch_sub(1);
+        }
+        explicit operator bool() const noexcept
+        {
+            return open_;
+        }
+
+      private:
+        loop_core& core_;
+        bool open_;
+    };
+
     /// Calls `f()` on the loop, in order with the other handlers; dropped if it is closed.
     template <class F>
     bool post(F&& f);
@@ -266,8 +292,9 @@ class loop_core
 
     // -- life
 
-    /// Runs until `stop`, or until `done(arg)`, which is asked before blocking.
-    POLYLOOP_DECL void run(bool (*done)(void*) = nullptr, void* arg = nullptr);
+    /// Runs until `stop`, or until `done(arg)`, which is asked before the run begins. Returns
+    /// whether it was stopped before it began, and so made one iteration alone (S31).
+    POLYLOOP_DECL bool run(bool (*done)(void*) = nullptr, void* arg = nullptr);
     /// Throws what `run` would throw now. Returns how often the loop has been told to stop: on a
     /// loop of higher concurrency other threads may take a stop that was meant for a run that is
     /// about to begin.
@@ -367,7 +394,7 @@ class loop_core
     /// Refuses further use and hands out what was in use.
     POLYLOOP_DECL std::shared_ptr<asio::thread_pool> shut_default_executor() noexcept;
 
-    /// Without waiting for its threads.
+    /// Without waiting for its threads; what they have not begun is dropped.
     POLYLOOP_DECL static void abandon(std::shared_ptr<asio::thread_pool> pool) noexcept;
 
     /// A job is the loop's from `add_job` until the loop is closed or `take_job` returns true, after
@@ -506,9 +533,11 @@ class loop_core
     POLYLOOP_DECL bool erase_locked(timer_node& n) noexcept;
     POLYLOOP_DECL void arm();
     POLYLOOP_DECL void idle_timer() noexcept;
+    bool expire_one() noexcept;
     void discard_ready() noexcept;
     void run_io();
     void hop_then_stop(int hops);
+    static void let_go_elsewhere(std::shared_ptr<asio::thread_pool> pool) noexcept;
     void drop_jobs() noexcept;
     void drop_callbacks() noexcept;
     void unlink_job(executor_job& job) noexcept;

@@ -23,7 +23,7 @@ class shutdown
                            std::chrono::nanoseconds limit);
 
     /// Cancels all tasks, in rounds until none is left or the time is over: a task that cleans up
-    /// may spawn another (S72).
+    /// may spawn another (S72). The first round is made in any case.
     POLYLOOP_DECL void cancel_tasks();
 
     /// Waits for the default executors' threads, for as long as time is left (S75).
@@ -32,6 +32,7 @@ class shutdown
     /// Reports who did not end. While no thread runs the loops.
     POLYLOOP_DECL void name_stragglers();
 
+    /// Each, whatever the others throw; the first error is thrown at the end.
     POLYLOOP_DECL void close_loops();
 
   private:
@@ -46,6 +47,7 @@ class shutdown
     std::shared_ptr<event_loop> main_;
     std::chrono::nanoseconds limit_;
     steady_time deadline_;
+    bool cancelled_ = false;
 };
 
 } // namespace polyloop::detail
