@@ -125,20 +125,23 @@ void write_table(std::ostream& out, std::vector<row> const& rows)
     out << "<h2>All figures</h2>\n<div class=\"scroll\"><table>\n<tr><th "
            "class=\"text\">policy"
            "<th>loops<th class=\"text\">style<th>requests<th>errors<th>req/s<th>&plusmn;"
-           "<th>p50 &micro;s<th>p99 &micro;s<th>p99.9 &micro;s<th>cpu &micro;s/req"
+           "<th>p50 &micro;s<th>p99 &micro;s<th>p99.9 &micro;s<th>max &micro;s"
+           "<th>cpu &micro;s/req"
            "<th>spread</tr>\n";
     for (row const& r : rows)
+    {
         out << "<tr><td class=\"text\">" << escaped(r.policy) << "<td>" << r.loops
-            << "<td class=\"text\">" << to_string(r.how) << "<td>" << r.load.requests
-            << "<td"
-            << (r.load.errors != 0
-                       ? " class=\"bad\" title=\"" + escaped(r.load.trouble) + "\""
-                       : "")
-            << '>' << r.load.errors << "<td>" << fixed(r.rps, 0) << "<td>"
-            << fixed(r.rps_deviation, 0) << "<td>" << fixed(r.load.p50_us, 0) << "<td>"
-            << fixed(r.load.p99_us, 0) << "<td>" << fixed(r.load.p999_us, 0) << "<td>"
-            << fixed(r.cpu_us_per_request, 2) << "<td>" << fixed(r.spread, 2)
-            << "</tr>\n";
+            << "<td class=\"text\">" << to_string(r.how) << "<td>" << r.requests;
+        if (r.errors == 0)
+            out << "<td>0";
+        else
+            out << "<td class=\"bad\" title=\"" << escaped(r.trouble) << "\">" << r.errors;
+        out << "<td>" << fixed(r.rps(), 0) << "<td>" << fixed(r.rps_deviation(), 0);
+        for (double const part : {0.5, 0.99, 0.999, 1.0})
+            out << "<td>" << fixed(r.latency_us(part), 0);
+        out << "<td>" << fixed(r.cpu_us_per_request(), 2) << "<td>"
+            << (r.spread ? fixed(*r.spread, 2) : "-") << "</tr>\n";
+    }
     out << "</table></div>\n";
 }
 
@@ -147,21 +150,23 @@ void write_table(std::ostream& out, std::vector<row> const& rows)
 void write_html(std::ostream& out, options const& o, std::vector<row> const& rows)
 {
     out << head << "<h1>One server under every policy</h1>\n<p>" << escaped(described(o))
-        << ".</p>\n<p><strong>" << escaped(verdict(rows)) << "</strong></p>\n"
-        << "<p><span class=\"key fiber\">fiber style</span>"
-           "<span class=\"key coroutine\">coroutine style</span></p>\n";
+        << ".</p>\n<p><strong>" << escaped(verdict(o, rows)) << "</strong></p>\n";
+    for (style const how : {style::fiber, style::coroutine})
+        if (std::ranges::any_of(rows, [&](row const& r) { return r.how == how; }))
+            out << "<span class=\"key " << to_string(how) << "\">" << to_string(how)
+                << " style</span>\n";
     write_chart(out, rows,
-        {"Requests per second, and their standard deviation", 0,
-            [](row const& r) { return r.rps; },
-            [](row const& r) { return r.rps_deviation; }});
+        {"Requests per second, and their standard deviation over the rounds", 0,
+            [](row const& r) { return r.rps(); },
+            [](row const& r) { return r.rps_deviation(); }});
     write_chart(out, rows,
         {"Latency that 99 % do not exceed, in microseconds", 0,
-            [](row const& r) { return r.load.p99_us; }, {}});
+            [](row const& r) { return r.latency_us(0.99); }, {}});
     write_chart(out, rows,
         {"Processor time of the server per request, in microseconds", 2,
-            [](row const& r) { return r.cpu_us_per_request; }, {}});
+            [](row const& r) { return r.cpu_us_per_request(); }, {}});
     write_table(out, rows);
-    out << "<p>Spread is the number of connections on the loop that got fewest over that "
-           "on "
-           "the loop that got most: 1 is even.</p>\n</body>\n</html>\n";
+    out << "<p>Requests that were on their way when the measured time ended are in the "
+           "latencies. Spread is how even the connections lie on the loops: 1 is as even "
+           "as so many can.</p>\n</body>\n</html>\n";
 }
