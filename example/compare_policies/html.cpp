@@ -42,17 +42,21 @@ char const head[] = R"(<!DOCTYPE html>
 <title>polyloop: policies compared</title>
 <style>
 :root { color-scheme: light dark; --fiber: #2f6fb5; --coroutine: #d08a2e; --line: #8886; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 74em; margin: 2em auto; }
+body { padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.1em; margin: 2em 0 .3em; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th, td { padding: .2em .6em; text-align: right; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: .2em .5em; text-align: right; border-bottom: 1px solid var(--line); }
+th { vertical-align: bottom; } td { white-space: nowrap; }
+th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; }
+td:first-child { white-space: normal; min-width: 8em; }
 .text { text-align: left; } .bad { color: #d33; font-weight: bold; }
-svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg { width: 100%; min-width: 34em; max-width: 58em; font: 13px system-ui, sans-serif; }
 svg text { fill: currentColor; } svg line { stroke: currentColor; }
 .fiber { fill: var(--fiber); } .coroutine { fill: var(--coroutine); }
-.key::before { content: "\25A0 "; } .key.fiber { color: var(--fiber); }
-.key.coroutine { color: var(--coroutine); margin-left: 1em; }
+.key { margin-right: 1em; } .key::before { content: "\25A0"; margin-right: .3em; }
+.key.fiber { color: var(--fiber); } .key.coroutine { color: var(--coroutine); }
 </style>
 </head>
 <body>
@@ -90,7 +94,7 @@ void write_chart(std::ostream& out, std::vector<row> const& rows, quantity const
         height += bar;
     }
 
-    out << "<h2>" << q.title << "</h2>\n<svg role=\"img\" viewBox=\"0 0 "
+    out << "<h2>" << q.title << "</h2>\n<div class=\"scroll\"><svg role=\"img\" viewBox=\"0 0 "
         << fixed(left + width + 80, 0) << ' ' << fixed(height + gap, 0) << "\">\n<title>"
         << q.title << "</title>\n";
     policy = nullptr;
@@ -117,7 +121,7 @@ void write_chart(std::ostream& out, std::vector<row> const& rows, quantity const
         out << "<text x=\"" << fixed(end + 6, 1) << "\" y=\"" << fixed(middle + 5, 1)
             << "\">" << fixed(q.value(r), q.digits) << "</text>\n";
     }
-    out << "</svg>\n";
+    out << "</svg></div>\n";
 }
 
 void write_table(std::ostream& out, std::vector<row> const& rows)
