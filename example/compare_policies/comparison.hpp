@@ -43,8 +43,8 @@ inline double evenness(
     // With fewer connections than loops some get none, and the best is one for each other.
     if (all < loops)
         return 1 / static_cast<double>(most);
-    double const best = static_cast<double>(all / loops) /
-        static_cast<double>((all + loops - 1) / loops);
+    double const best =
+        static_cast<double>(all / loops) / static_cast<double>((all + loops - 1) / loops);
     return static_cast<double>(least) / static_cast<double>(most) / best;
 }
 

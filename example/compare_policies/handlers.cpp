@@ -84,11 +84,10 @@ polyloop::server start_echo(
     };
     return listening(where, [&] {
         if (how == style::fiber)
-            return polyloop::start_server(
-                where, [prepare](polyloop::tcp::socket client) {
-                    prepare(client);
-                    echo_in_fiber(std::move(client));
-                });
+            return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
+                prepare(client);
+                echo_in_fiber(std::move(client));
+            });
         return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
             prepare(client);
             return echo_in_coroutine(std::move(client));

@@ -94,7 +94,8 @@ void write_chart(std::ostream& out, std::vector<row> const& rows, quantity const
         height += bar;
     }
 
-    out << "<h2>" << q.title << "</h2>\n<div class=\"scroll\"><svg role=\"img\" viewBox=\"0 0 "
+    out << "<h2>" << q.title
+        << "</h2>\n<div class=\"scroll\"><svg role=\"img\" viewBox=\"0 0 "
         << fixed(left + width + 80, 0) << ' ' << fixed(height + gap, 0) << "\">\n<title>"
         << q.title << "</title>\n";
     policy = nullptr;
@@ -139,7 +140,8 @@ void write_table(std::ostream& out, std::vector<row> const& rows)
         if (r.errors == 0)
             out << "<td>0";
         else
-            out << "<td class=\"bad\" title=\"" << escaped(r.trouble) << "\">" << r.errors;
+            out << "<td class=\"bad\" title=\"" << escaped(r.trouble) << "\">"
+                << r.errors;
         out << "<td>" << fixed(r.rps(), 0) << "<td>" << fixed(r.rps_deviation(), 0);
         for (double const part : {0.5, 0.99, 0.999, 1.0})
             out << "<td>" << fixed(r.latency_us(part), 0);

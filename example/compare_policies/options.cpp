@@ -124,8 +124,8 @@ po::options_description known_options()
     add("client-threads", text(std::to_string(half).c_str()),
         "threads of the process that makes the load");
     add("json", po::value<std::string>(),
-        "write the table as JSON; - is the standard output, and all else then goes to the "
-        "standard error");
+        "write the table as JSON; - is the standard output, and all else then goes "
+        "to the standard error");
     add("html", po::value<std::string>(),
         "write it as one HTML file with charts; - as for --json");
     add("serve",

@@ -38,8 +38,8 @@ struct options
     unsigned client_threads = 0;
     std::size_t size = 0;
     unsigned rounds = 0;
-    seconds duration{}; // of all rounds together
-    seconds warmup{};   // of each
+    seconds duration{};                // of all rounds together
+    seconds warmup{};                  // of each
     std::vector<std::string> policies; // to serve: one, or none for POLYLOOP_POLICY's
     std::vector<style> styles;
     std::string json, html; // empty for none, - for the standard output

@@ -81,8 +81,8 @@ table::table(std::ostream& out, options const& o)
     policy_width_ = static_cast<int>(width);
     out_ << described(o) << ".\n"
          << "Latencies and processor time (of the server, per request) in microseconds; "
-            "spread is how even\nthe connections lie on the loops: 1 is as even as so many "
-            "can.\n"
+            "spread is how even\nthe connections lie on the loops: 1 is as even as so "
+            "many can.\n"
          << std::endl;
 }
 
@@ -99,8 +99,8 @@ void table::head()
     has_head_ = true;
     out_ << (told_of_ == 0 ? "" : "\n\n") << std::left << std::setw(8 + policy_width_)
          << "        policy" << std::right
-         << " loops  style       requests  errors    req/s     p50     p99   p99.9     max"
-            "    cpu  spread"
+         << " loops  style       requests  errors    req/s     p50     p99   p99.9"
+            "     max    cpu  spread"
          << std::endl;
 }
 

@@ -442,8 +442,7 @@ public:
         int ends[2];
         BOOST_TEST_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
         link_.assign(asio::local::stream_protocol(), ends[0]);
-        process_.emplace(
-            program, arguments{"--load"}, process::environment(), ends[1]);
+        process_.emplace(program, arguments{"--load"}, process::environment(), ends[1]);
         ::close(ends[1]);
         tcp::acceptor acceptor(io_, {asio::ip::address_v4::loopback(), 0});
         json::object const plan{

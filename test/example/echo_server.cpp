@@ -189,8 +189,9 @@ BOOST_AUTO_TEST_CASE(listens_where_it_is_told)
     process second(
         program, {"--address", "127.0.0.2", "--port", std::to_string(where.port())});
     BOOST_TEST(second.wait() == 1);
-    BOOST_TEST(second.err() == "echo_server: cannot listen on 127.0.0.2:" +
-            std::to_string(where.port()) + ": Address already in use\n");
+    BOOST_TEST(second.err() ==
+        "echo_server: cannot listen on 127.0.0.2:" + std::to_string(where.port()) +
+            ": Address already in use\n");
 }
 
 BOOST_DATA_TEST_CASE(a_stop_is_graceful, data::make(some_policies), policy)

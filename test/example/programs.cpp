@@ -94,7 +94,8 @@ BOOST_AUTO_TEST_CASE(many_fibers_wait_at_once_and_end)
     process p(program("million_fibers"), {"--fibers", "2000"});
     BOOST_TEST(p.wait() == 0);
     BOOST_TEST(contains(p.out(), "2000 fibers, each guarded, all waiting at once\n"));
-    for (char const* const part : {"spawn ", "join ", "bytes each", "peak resident size "})
+    for (char const* const part :
+        {"spawn ", "join ", "bytes each", "peak resident size "})
         BOOST_TEST(contains(p.out(), part));
     BOOST_TEST(contains(p.err(), "spawned 2000 of 2000"));
     BOOST_TEST(contains(p.err(), "joined 2000 of 2000"));
@@ -107,7 +108,8 @@ BOOST_AUTO_TEST_CASE(a_bad_number_of_fibers_is_named)
     {
         process p(program("million_fibers"), bad);
         BOOST_TEST(p.wait() == 2);
-        BOOST_TEST(contains(p.err(), '"' + (bad[0] == "--fibers" ? bad[1] : bad[0]) + '"'));
+        BOOST_TEST(
+            contains(p.err(), '"' + (bad[0] == "--fibers" ? bad[1] : bad[0]) + '"'));
         BOOST_TEST(contains(p.err(), bad[0] == "--fibers" ? "from 1 to" : "--fibers"));
     }
 }
