@@ -37,7 +37,7 @@ void serve(polyloop::tcp::endpoint const& where)
 {
     asio::signal_set signals(
         polyloop::get_running_loop().get_executor(), SIGINT, SIGTERM);
-    polyloop::server server =
+    polyloop::server server = // where it fails, the error names the address
         listening(where, [&] { return polyloop::start_server(where, echo); });
     std::cout << "listening on " << server.endpoint() << std::endl;
 
