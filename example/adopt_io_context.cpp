@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <exception>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -21,7 +22,6 @@
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
-// tag::before[]
 /// Sends back in capitals what it reads, with plain handlers.
 struct session : std::enable_shared_from_this<session>
 {
@@ -62,9 +62,9 @@ void accept(tcp::acceptor& acceptor)
         accept(acceptor);
     });
 }
-// end::before[]
 
 int main()
+try
 {
     asio::io_context io;
     tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
@@ -92,4 +92,9 @@ int main()
     // end::added_end[]
     std::cout << "a handler answered the fiber: " << reply << '\n';
     return reply == "HELLO" ? 0 : 1;
+}
+catch (std::exception const& e) // no policy of the name in POLYLOOP_POLICY, say
+{
+    std::cerr << "adopt_io_context: " << e.what() << '\n';
+    return 2;
 }

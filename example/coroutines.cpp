@@ -12,6 +12,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <chrono>
+#include <exception>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -31,7 +32,6 @@ asio::awaitable<std::string> visit(int number)
     co_return std::to_string(number) + " on " + polyloop::get_running_loop().name();
 }
 
-// tag::main[]
 asio::awaitable<bool> main_task()
 {
     std::vector<polyloop::task<std::string>> visits;
@@ -55,8 +55,13 @@ asio::awaitable<bool> main_task()
 }
 
 int main(int argc, char** argv)
+try
 {
     auto policy = polyloop::make_policy(argc > 1 ? argv[1] : "fiber loops=2");
     return polyloop::run(main_task, {.policy = policy}) ? 0 : 1;
 }
-// end::main[]
+catch (std::exception const& e) // no such policy, say
+{
+    std::cerr << "coroutines: " << e.what() << '\n';
+    return 2;
+}

@@ -6,6 +6,8 @@
 // and SIGTERM end it: it accepts no more, and its connections have a second to end by
 // themselves.
 
+#include "command_line.hpp"
+
 #include <polyloop.hpp>
 
 #include <boost/asio/signal_set.hpp>
@@ -21,7 +23,6 @@
 namespace asio = boost::asio;
 namespace po = boost::program_options;
 
-// tag::handler[]
 void echo(polyloop::tcp::socket client)
 {
     client.set_option(polyloop::tcp::no_delay(true));
@@ -30,14 +31,14 @@ void echo(polyloop::tcp::socket client)
     while (auto n = client.async_read_some(asio::buffer(data), polyloop::use_fiber))
         asio::async_write(client, asio::buffer(data, n), polyloop::use_fiber);
 }
-// end::handler[]
 
 // tag::serve[]
 void serve(polyloop::tcp::endpoint const& where)
 {
     asio::signal_set signals(
         polyloop::get_running_loop().get_executor(), SIGINT, SIGTERM);
-    polyloop::server server = polyloop::start_server(where, echo);
+    polyloop::server server = // where it fails, the error names the address
+        listening(where, [&] { return polyloop::start_server(where, echo); });
     std::cout << "listening on " << server.endpoint() << std::endl;
 
     signals.async_wait(polyloop::use_fiber);
@@ -51,39 +52,34 @@ void serve(polyloop::tcp::endpoint const& where)
 int main(int argc, char** argv)
 try
 {
-    std::string address, policy;
-    int port = 0;
     po::options_description options("An echo server under any policy");
     auto add = options.add_options();
     add("help", "tell the options");
-    add("port", po::value(&port)->default_value(0), "0 is any");
-    add("address", po::value(&address)->default_value("127.0.0.1"), "where to listen");
-    add("policy", po::value(&policy), "in place of POLYLOOP_POLICY: \"fiber loops=2\"");
-    po::variables_map given;
-    po::store(po::parse_command_line(argc, argv, options), given);
-    po::notify(given);
+    add("port", po::value<std::string>()->default_value("0"), "0 is any");
+    add("address", po::value<std::string>()->default_value("127.0.0.1"),
+        "where to listen");
+    add("policy", po::value<std::string>(),
+        "in place of POLYLOOP_POLICY: \"fiber loops=2\"");
+    po::variables_map const given = read_options(argc, argv, options);
     if (given.contains("help"))
     {
         std::cout << options;
         return 0;
     }
 
+    auto const port = number<unsigned short>(given, "port", 0, 65535);
     boost::system::error_code ec;
-    auto const ip = asio::ip::make_address(address, ec);
+    auto const ip = asio::ip::make_address(given["address"].as<std::string>(), ec);
     if (ec)
-        throw po::error("--address " + address + ": not an IP address");
-    if (port < 0 || port > 65535)
-        throw po::error("--port " + std::to_string(port) + ": must be from 0 to 65535");
+        throw bad_option(quoted("address", given["address"].as<std::string>()) +
+            ": not an IP address");
 
     polyloop::run_options how;
     if (given.contains("policy"))
-        how.policy = polyloop::make_policy(policy);
-    polyloop::run([&] { serve({ip, static_cast<unsigned short>(port)}); }, how);
+        how.policy = polyloop::make_policy(given["policy"].as<std::string>());
+    polyloop::run([&] { serve({ip, port}); }, how);
 }
 catch (std::exception const& e)
 {
-    std::cerr << "echo_server: " << e.what() << '\n';
-    auto const* coded = dynamic_cast<boost::system::system_error const*>(&e);
-    bool const refused = coded && coded->code() != polyloop::error::bad_config;
-    return refused ? 1 : 2; // 2: an option or the policy's text is wrong
+    return failed("echo_server", e);
 }

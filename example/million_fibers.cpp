@@ -2,10 +2,11 @@
 // Distributed under the Boost Software License, Version 1.0.
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
-// How many fibers fit into a machine: spawns them on one loop, each with a stack of its own above
-// a guard page, lets all of them wait at once, wakes and joins them, and tells what it took.
-//
-//     million_fibers --fibers 1000000
+// How many fibers fit into a machine: spawns them on one loop, each with a stack of its
+// own above a guard page, lets all of them wait at once, wakes and joins them, and tells
+// what it took: million_fibers --fibers 1000000
+
+#include "command_line.hpp"
 
 #include <polyloop.hpp>
 
@@ -17,21 +18,24 @@
 #include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <sys/resource.h>
 
-namespace options = boost::program_options;
+namespace po = boost::program_options;
 using clock_type = std::chrono::steady_clock;
 
-namespace {
-
+namespace
+{
 std::size_t peak_resident()
 {
-    rusage u = {};
-    ::getrusage(RUSAGE_SELF, &u);
+    rusage u{};
+    getrusage(RUSAGE_SELF, &u);
     return static_cast<std::size_t>(u.ru_maxrss) * 1024;
 }
 
@@ -48,31 +52,47 @@ std::size_t page_tables()
 /// A line on the standard error for each tenth.
 class progress
 {
-  public:
-    progress(std::string what, std::size_t all) : what_(std::move(what)), all_(all)
+public:
+    progress(std::string what, std::size_t all)
+        : what_(std::move(what))
+        , all_(all)
     {
     }
 
     void at(std::size_t n)
     {
-        if (all_ < 10 || n % (all_ / 10) != 0)
+        if (all_ < 10 || n * 10 / all_ == tenths_)
             return;
-        std::chrono::duration<double> const passed = clock_type::now() - begin_;
+        tenths_ = n * 10 / all_;
         std::cerr << what_ << ' ' << n << " of " << all_ << " after " << std::fixed
-                  << std::setprecision(2) << passed.count() << " s, "
+                  << std::setprecision(2) << passed() / 1e9 << " s, "
                   << (peak_resident() >> 20) << " MiB\n";
     }
 
-    double nanoseconds_each() const
+    double nanoseconds_each() const { return passed() / static_cast<double>(all_); }
+
+private:
+    double passed() const
     {
-        std::chrono::duration<double, std::nano> const passed = clock_type::now() - begin_;
-        return passed.count() / static_cast<double>(all_);
+        return std::chrono::duration<double, std::nano>(clock_type::now() - begin_)
+            .count();
     }
 
-  private:
     std::string what_;
     std::size_t all_;
+    std::size_t tenths_ = 0;
     clock_type::time_point begin_ = clock_type::now();
+};
+
+/// What the fibers touch. Theirs as well, since where something fails they outlive who
+/// spawned them.
+struct crowd
+{
+    // What all of them wait for: a task that itself waits until it is told to end.
+    boost::asio::steady_timer told{polyloop::get_running_loop().io_context(),
+        boost::asio::steady_timer::time_point::max()};
+    polyloop::task<> gate;
+    std::size_t waiting = 0, woken = 0;
 };
 
 struct figures
@@ -83,58 +103,74 @@ struct figures
 
 figures measure(std::size_t count)
 {
-    namespace asio = boost::asio;
-    figures f = {};
+    figures f{};
     std::size_t const before = peak_resident();
-
-    // What all of them wait for: a task that itself waits until it is told to end.
-    asio::steady_timer told(polyloop::get_running_loop().io_context(),
-                            asio::steady_timer::time_point::max());
-    auto gate = polyloop::spawn([&] {
+    auto const all = std::make_shared<crowd>();
+    all->gate = polyloop::spawn([all] {
         boost::system::error_code ended;
-        told.async_wait(polyloop::use_fiber[ended]);
+        all->told.async_wait(polyloop::use_fiber[ended]);
     });
-
+    polyloop::this_fiber::yield(); // it waits before memory is short
     std::vector<polyloop::task<>> fibers;
     fibers.reserve(count);
-    std::size_t waiting = 0, woken = 0;
 
     progress spawned("spawned", count);
-    for (std::size_t i = 0; i != count; ++i)
+    try
     {
-        fibers.push_back(polyloop::spawn([&] {
-            ++waiting;
-            gate.join();
-            ++woken;
-        }));
-        spawned.at(i + 1);
+        while (fibers.size() != count)
+        {
+            fibers.push_back(polyloop::spawn([all] {
+                ++all->waiting;
+                all->gate.join();
+                ++all->woken;
+            }));
+            spawned.at(fibers.size());
+        }
+    }
+    catch (std::bad_alloc const&)
+    {
+        for (auto& one : fibers)
+            one.cancel(); // it never starts
+        throw;
     }
     f.spawn = spawned.nanoseconds_each();
 
+    // They start in the order in which they were spawned, so if the first that does not
+    // wait has ended, it found no stack, and those behind it will not either.
     progress begun("waiting", count);
-    std::size_t last = 0;
-    while (waiting < count)
+    while (all->waiting != count && !fibers[all->waiting].done())
     {
         polyloop::this_fiber::yield();
-        if (waiting / (count / 10 + 1) != last)
-            begun.at((last = waiting / (count / 10 + 1)) * (count / 10));
+        begun.at(all->waiting);
     }
+    std::size_t const waited = all->waiting;
     f.wait = begun.nanoseconds_each();
     f.resident = peak_resident() - before;
     f.tables = page_tables();
-    if (woken != 0)
+    if (all->woken != 0)
         throw std::logic_error("some did not wait");
 
     progress joined("joined", count);
-    told.cancel();
+    all->told.cancel();
+    std::string trouble;
     for (std::size_t i = 0; i != count; ++i)
     {
-        fibers[i].join();
+        try
+        {
+            fibers[i].join();
+        }
+        catch (boost::system::system_error const& e)
+        {
+            trouble = e.what();
+        }
         fibers[i] = {}; // its stack may go
         joined.at(i + 1);
     }
     f.join = joined.nanoseconds_each();
-    if (woken != count)
+    if (!trouble.empty())
+        throw std::runtime_error(
+            "only " + std::to_string(waited) + " fibers fit: " + trouble);
+    if (all->woken != count)
         throw std::logic_error("some were lost");
     return f;
 }
@@ -144,28 +180,24 @@ figures measure(std::size_t count)
 int main(int argc, char** argv)
 try
 {
-    std::size_t count = 0;
-    options::options_description known("Options");
-    auto add = known.add_options();
-    add("fibers", options::value(&count)->default_value(100'000), "how many live at once");
-    add("help", "this text");
-    options::variables_map given;
-    options::store(options::parse_command_line(argc, argv, known), given);
-    options::notify(given);
+    po::options_description options("Options");
+    auto add = options.add_options();
+    add("fibers", po::value<std::string>()->default_value("100000"),
+        "how many live at once");
+    add("help", "print this");
+    po::variables_map const given = read_options(argc, argv, options);
     if (given.contains("help"))
     {
-        std::cout << known;
+        std::cout << options;
         return 0;
     }
-    if (count == 0)
-        throw options::error("--fibers wants at least 1");
+    auto const count = number<std::size_t>(given, "fibers", 1, 100'000'000);
 
     // A loop of its own, so that all fibers are on one.
-    figures const f = polyloop::run([&] { return measure(count); },
-                                    {.policy = polyloop::make_policy("default")});
+    figures const f = polyloop::run(
+        [&] { return measure(count); }, {.policy = polyloop::make_policy("default")});
     std::cout << count << " fibers, each guarded, all waiting at once\n"
-              << std::fixed << std::setprecision(0)
-              << "spawn " << f.spawn << " ns each\n"
+              << std::fixed << std::setprecision(0) << "spawn " << f.spawn << " ns each\n"
               << "first run until it waits " << f.wait << " ns each\n"
               << "wake, end and join " << f.join << " ns each\n"
               << "resident " << f.resident / count << " bytes each\n"
@@ -174,6 +206,5 @@ try
 }
 catch (std::exception const& e)
 {
-    std::cerr << "million_fibers: " << e.what() << '\n';
-    return 2;
+    return failed("million_fibers", e);
 }

@@ -5,11 +5,12 @@ usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
-  --all       also the sanitizers, clang with a shared library, valgrind on a part, a
-              minute of fuzzing, b2 (which makes a shared library, too), and the library
-              used by two other projects
-  --row NAME  one of these instead: debug asan tsan clang valgrind fuzz b2 installed
-              subdirectory
+  --all       also a release build with a short run of example/run.sh, the sanitizers,
+              clang with a shared library, valgrind on a part, a minute of fuzzing, b2
+              (which makes a shared library, too), and the library used by two other
+              projects
+  --row NAME  one of these instead: debug release asan tsan clang valgrind fuzz b2
+              installed subdirectory
   --jobs N    processes at once, by default one per processor
 "
 
@@ -17,7 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
 all_packages=(clang-16 libclang-rt-16-dev valgrind libboost1.81-tools-dev)
 
-every_row=(debug asan tsan clang valgrind fuzz b2 installed subdirectory)
+every_row=(debug release asan tsan clang valgrind fuzz b2 installed subdirectory)
 rows=() all=
 while (($#)); do
     case $1 in
@@ -49,6 +50,14 @@ run_preset()
         unrandomised=(setarch -R)
     fi
     "${unrandomised[@]}" ctest --preset "$1" --parallel "$jobs"
+}
+
+# Ends with an error where a row of the comparison has errors, or no requests.
+run_release()
+{
+    local result=$root/build/log/compare_policies.json
+    example/run.sh --json "$result" --duration 0.3
+    test -s "$result"
 }
 
 # What is built for memcheck: that which knows of fibers' stacks, with little waiting.
@@ -122,14 +131,14 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | fuzz | installed | subdirectory | valgrind) "run_$1" ;;
+        b2 | fuzz | installed | release | subdirectory | valgrind) "run_$1" ;;
         *) run_preset "$1" ;;
     esac
 }
 
 # -- the run --------------------------------------------------------------------------------
 need "${build_packages[@]}"
-[[ ${rows[*]} == debug ]] || need "${all_packages[@]}"
+[[ ${rows[*]} == debug || ${rows[*]} == release ]] || need "${all_packages[@]}"
 
 cd "$root"
 logs=$root/build/log

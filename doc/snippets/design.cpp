@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -162,6 +163,40 @@ void adopted()
     expect(ticks == 1, "the application's handlers ran as well");
 }
 
+void waiting_for_each_other()
+{
+    int answered = 0;
+    // tag::sync[]
+    polyloop::mutex guard;
+    polyloop::channel<std::string> lines(16); // holds so many before send() waits
+    auto answer = [&] {
+        while (true) // until the channel is closed, which receive() throws
+        {
+            std::string const line = lines.receive();
+            std::lock_guard const lock(guard); // held across the next wait
+            polyloop::this_fiber::sleep_for(1ms);
+            ++answered;
+        }
+    };
+    polyloop::run([&] {
+        auto one = polyloop::spawn(answer), other = polyloop::spawn(answer);
+        for (std::string const line : {"a", "b", "c"})
+            lines.send(line);
+        lines.close(); // what is in it is still received
+        for (auto* task : {&one, &other})
+            try
+            {
+                task->join();
+            }
+            catch (boost::system::system_error const& e)
+            {
+                expect(e.code() == polyloop::error::channel_closed, "the end of the lines");
+            }
+    });
+    // end::sync[]
+    expect(answered == 3, "each line is answered once");
+}
+
 // tag::coroutine[]
 asio::awaitable<int> sum_of_both()
 {
@@ -185,5 +220,6 @@ int main()
     from_another_thread();
     errors();
     adopted();
+    waiting_for_each_other();
     expect(polyloop::run(sum_of_both) == 42, "a coroutine joins both kinds of task");
 }

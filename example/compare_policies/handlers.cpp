@@ -4,6 +4,9 @@
 
 #include "handlers.hpp"
 
+#include "../command_line.hpp"
+#include "comparison.hpp"
+
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/buffer.hpp>
@@ -21,7 +24,6 @@ namespace
 constexpr std::size_t buffer_size = 16 * 1024;
 }
 
-// tag::fiber[]
 void echo_in_fiber(polyloop::tcp::socket client)
 {
     std::vector<char> data(buffer_size);
@@ -34,9 +36,7 @@ void echo_in_fiber(polyloop::tcp::socket client)
             asio::async_write(client, asio::buffer(data, n), polyloop::use_fiber[ec]);
     }
 }
-// end::fiber[]
 
-// tag::coroutine[]
 asio::awaitable<void> echo_in_coroutine(polyloop::tcp::socket client)
 {
     std::vector<char> data(buffer_size);
@@ -49,7 +49,6 @@ asio::awaitable<void> echo_in_coroutine(polyloop::tcp::socket client)
             co_await asio::async_write(client, asio::buffer(data, n), token);
     }
 }
-// end::coroutine[]
 
 void loop_shares::count()
 {
@@ -57,21 +56,22 @@ void loop_shares::count()
     ++connections_[&polyloop::get_running_loop()];
 }
 
-double loop_shares::spread(
+std::optional<double> loop_shares::spread(
     std::span<std::shared_ptr<polyloop::event_loop> const> loops) const
 {
     if (loops.size() < 2)
-        return 1;
+        return {};
     std::lock_guard const lock(mutex_);
-    std::size_t least = static_cast<std::size_t>(-1), most = 0;
+    std::size_t least = static_cast<std::size_t>(-1), most = 0, all = 0;
     for (auto const& loop : loops)
     {
         auto const found = connections_.find(loop.get());
         std::size_t const n = found == connections_.end() ? 0 : found->second;
         least = std::min(least, n);
         most = std::max(most, n);
+        all += n;
     }
-    return most == 0 ? 0 : static_cast<double>(least) / static_cast<double>(most);
+    return evenness(least, most, all, loops.size());
 }
 
 polyloop::server start_echo(
@@ -82,13 +82,15 @@ polyloop::server start_echo(
         boost::system::error_code ignored; // of a client that has gone already
         client.set_option(polyloop::tcp::no_delay(true), ignored);
     };
-    if (how == style::fiber)
+    return listening(where, [&] {
+        if (how == style::fiber)
+            return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
+                prepare(client);
+                echo_in_fiber(std::move(client));
+            });
         return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
             prepare(client);
-            echo_in_fiber(std::move(client));
+            return echo_in_coroutine(std::move(client));
         });
-    return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
-        prepare(client);
-        return echo_in_coroutine(std::move(client));
     });
 }

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 
 /// The handler in both styles, the same under every policy.
@@ -28,8 +29,9 @@ public:
     /// Counts one for the running loop.
     void count();
 
-    /// The smallest share over the largest.
-    double spread(std::span<std::shared_ptr<polyloop::event_loop> const> loops) const;
+    /// How evenly they lie on these; nothing where there is one loop.
+    std::optional<double> spread(
+        std::span<std::shared_ptr<polyloop::event_loop> const> loops) const;
 
 private:
     mutable std::mutex mutex_;

@@ -9,10 +9,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
-/// Counts values in 128 steps for each power of two, so that what it tells is within 0.4
-/// % of a value that was added.
+/// Counts values in 128 steps for each power of two, so that what it tells is within
+/// 0.4 % of a value that was added.
 class histogram
 {
 public:
@@ -27,6 +28,27 @@ public:
         for (std::size_t i = 0; i != counts_.size(); ++i)
             counts_[i] += other.counts_[i];
         total_ += other.total_;
+    }
+
+    /// Pairs of a place and a number of values there, to be added to another histogram.
+    using places = std::vector<std::pair<std::size_t, std::uint64_t>>;
+
+    places filled() const
+    {
+        places all;
+        for (std::size_t i = 0; i != counts_.size(); ++i)
+            if (counts_[i] != 0)
+                all.emplace_back(i, counts_[i]);
+        return all;
+    }
+
+    void add(places const& other)
+    {
+        for (auto const& [i, n] : other)
+        {
+            counts_.at(i) += n;
+            total_ += n;
+        }
     }
 
     std::uint64_t total() const { return total_; }

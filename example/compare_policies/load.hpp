@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_EXAMPLE_LOAD_HPP
 #define POLYLOOP_EXAMPLE_LOAD_HPP
 
+#include "histogram.hpp"
 #include "options.hpp"
 
 #include <polyloop/loop/event_loop.hpp>
@@ -14,20 +15,17 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include <sys/types.h>
 
-/// What the load saw.
+/// What the load saw of one round.
 struct load_result
 {
     std::uint64_t requests = 0; // answered within the measured time
     std::uint64_t errors = 0;
-    std::string trouble;              // the first error, for a person
-    std::vector<std::uint64_t> parts; // requests in equal parts of the measured time
-    double p50_us = 0;
-    double p99_us = 0;
-    double p999_us = 0;
+    std::string trouble; // the first error, for a person
+    histogram latency;   // nanoseconds
+    double cpu_us = 0;   // of the server's process, within the measured time
 };
 
 /// The process that makes the load, seen from the server's. Made in a fiber, which waits
@@ -42,18 +40,11 @@ public:
     load_process(load_process const&) = delete;
     load_process& operator=(load_process const&) = delete;
 
-    // Each once, in this order.
-    void begin(options const& o, std::uint16_t port);
-    void wait_measured_time_begins();
-    void wait_measured_time_ends();
-    load_result result();
+    /// One round; to be called once.
+    load_result measure(options const& o, std::uint16_t port);
 
 private:
-    std::string line();
-    void expect(char const* word);
-
     boost::asio::local::stream_protocol::socket link_;
-    std::string read_;
     pid_t pid_ = -1;
 };
 

@@ -11,9 +11,12 @@
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
 
+#include <cerrno>
 #include <csignal>
 #include <stdexcept>
+#include <string>
 #include <system_error>
+#include <utility>
 
 #include <spawn.h>
 #include <sys/socket.h>
@@ -77,7 +80,7 @@ load_process::~load_process()
     waitpid(pid_, nullptr, 0);
 }
 
-void load_process::begin(options const& o, std::uint16_t port)
+load_result load_process::measure(options const& o, std::uint16_t port)
 {
     json::object const what{
         {"port", port},
@@ -85,55 +88,29 @@ void load_process::begin(options const& o, std::uint16_t port)
         {"threads", o.client_threads},
         {"size", o.size},
         {"warmup", o.warmup.count()},
-        {"duration", o.duration.count()},
+        {"duration", o.duration.count() / o.rounds},
+        {"grace", 5},
     };
     asio::async_write(
         link_, asio::buffer(json::serialize(what) + '\n'), polyloop::use_fiber);
-}
 
-void load_process::wait_measured_time_begins()
-{
-    expect("begin");
-}
-
-void load_process::wait_measured_time_ends()
-{
-    expect("end");
-}
-
-load_result load_process::result()
-{
-    json::value const said = json::parse(line());
+    std::string line;
+    boost::system::error_code ec;
+    asio::async_read_until(
+        link_, asio::dynamic_buffer(line), '\n', polyloop::use_fiber[ec]);
+    if (ec)
+        throw std::runtime_error("the process that makes the load ended early");
+    json::value const said = json::parse(line);
     load_result r;
     r.requests = said.at("requests").to_number<std::uint64_t>();
     r.errors = said.at("errors").to_number<std::uint64_t>();
     r.trouble = json::value_to<std::string>(said.at("trouble"));
-    r.parts = json::value_to<std::vector<std::uint64_t>>(said.at("parts"));
-    r.p50_us = said.at("p50_us").to_number<double>();
-    r.p99_us = said.at("p99_us").to_number<double>();
-    r.p999_us = said.at("p999_us").to_number<double>();
+    r.latency.add(json::value_to<histogram::places>(said.at("latency_ns")));
+    r.cpu_us = said.at("cpu_us").to_number<double>();
 
     int status = 0;
     waitpid(std::exchange(pid_, -1), &status, 0);
     if (status != 0)
         throw std::runtime_error("the process that makes the load ended with an error");
     return r;
-}
-
-std::string load_process::line()
-{
-    boost::system::error_code ec;
-    std::size_t const n = asio::async_read_until(
-        link_, asio::dynamic_buffer(read_), '\n', polyloop::use_fiber[ec]);
-    if (ec)
-        throw std::runtime_error("the process that makes the load ended early");
-    std::string first = read_.substr(0, n - 1);
-    read_.erase(0, n);
-    return first;
-}
-
-void load_process::expect(char const* word)
-{
-    if (std::string const said = line(); said != word)
-        throw std::runtime_error("the process that makes the load said " + said);
 }

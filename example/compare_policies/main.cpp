@@ -5,145 +5,86 @@
 // Runs one TCP server under every policy, drives it from a process of its own, and says
 // which policy served the load best. --help tells the options.
 
+#include "../command_line.hpp"
 #include "handlers.hpp"
 #include "load.hpp"
+#include "measure.hpp"
 #include "options.hpp"
 #include "report.hpp"
+#include "result_file.hpp"
 
+#include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/policy/registry.hpp>
 #include <polyloop/runner/runner.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/signal_set.hpp>
 
-#include <cmath>
+#include <algorithm>
 #include <csignal>
+#include <cstddef>
 #include <exception>
-#include <fstream>
 #include <iostream>
-#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace asio = boost::asio;
-using polyloop::tcp;
 
 namespace
 {
-/// Of this process: the load's own is not in it.
-double processor_time_us()
-{
-    rusage used{};
-    getrusage(RUSAGE_SELF, &used);
-    auto const us = [](timeval t) {
-        return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
-    };
-    return us(used.ru_utime) + us(used.ru_stime);
-}
-
-/// Standard deviation of the rate, over the parts of the measured time.
-double deviation(std::vector<std::uint64_t> const& parts, seconds duration)
-{
-    double const n = static_cast<double>(parts.size());
-    double const mean = std::accumulate(parts.begin(), parts.end(), 0.0) / n;
-    double squares = 0;
-    for (std::uint64_t const p : parts)
-        squares += (static_cast<double>(p) - mean) * (static_cast<double>(p) - mean);
-    return std::sqrt(squares / (n - 1)) * n / duration.count();
-}
-
-// Under shared_policy the one loop is run by several threads.
-unsigned threads(std::vector<std::shared_ptr<polyloop::event_loop>> const& loops)
-{
-    unsigned n = 0;
-    for (auto const& loop : loops)
-        n += loop->options().concurrency;
-    return std::max(n, 1U);
-}
-
-/// The main task of a run.
-void drive(options const& o, row& r, loop_shares& shares)
-{
-    load_process load;
-    polyloop::server server =
-        start_echo({asio::ip::address_v4::loopback(), 0}, r.how, shares);
-    auto const loops = polyloop::get_event_loop_policy()->loops();
-    r.loops = threads(loops);
-
-    load.begin(o, server.endpoint().port());
-    load.wait_measured_time_begins();
-    double const before = processor_time_us();
-    load.wait_measured_time_ends();
-    double const used = processor_time_us() - before;
-    r.load = load.result();
-
-    r.rps = static_cast<double>(r.load.requests) / o.duration.count();
-    r.rps_deviation = deviation(r.load.parts, o.duration);
-    if (r.load.requests != 0)
-        r.cpu_us_per_request = used / static_cast<double>(r.load.requests);
-    r.spread = shares.spread(loops);
-    server.close();
-}
-
-row measure(options const& o, std::string const& policy, style how)
-{
-    row r;
-    r.policy = policy;
-    r.how = how;
-    loop_shares shares; // outlives the run and so the handlers
-    try
-    {
-        polyloop::run(
-            [&] { drive(o, r, shares); }, {.policy = polyloop::make_policy(policy)});
-    }
-    catch (std::exception const& e)
-    {
-        ++r.load.errors;
-        r.load.trouble = e.what();
-    }
-    return r;
-}
-
-/// Opened before anything is measured: what cannot be written should be known at once.
-std::ofstream open(std::string const& name)
-{
-    std::ofstream file(name);
-    if (!file)
-        throw std::runtime_error("cannot write " + name);
-    return file;
-}
-
 int compare(options const& o)
 {
-    bool const json_on_output = o.json == "-";
-    std::ostream& talk = json_on_output ? std::cerr : std::cout;
-    std::ofstream json, html;
-    if (!o.json.empty() && !json_on_output)
-        json = open(o.json);
-    if (!o.html.empty())
-        html = open(o.html);
+    bool const output_is_taken = o.json == "-" || o.html == "-";
+    std::ostream& talk = output_is_taken ? std::cerr : std::cout;
+    // Before anything is measured: what cannot be written should be known at once.
+    result_file json(o.json), html(o.html);
 
     std::vector<row> rows;
-    bool good = true;
-    table shown(talk, o);
     for (std::string const& policy : o.policies)
         for (style const how : o.styles)
         {
-            rows.push_back(measure(o, policy, how));
-            shown.add(rows.back());
-            good = good && rows.back().good();
+            rows.emplace_back().policy = policy;
+            rows.back().how = how;
         }
-    talk << '\n' << verdict(rows) << std::endl;
+    interruption interrupted;
+    table shown(talk, o);
+    auto in_last_round = [&](std::size_t round) { return round == o.rounds; };
+    for (std::size_t round = 1; round <= o.rounds && !interrupted.signal(); ++round)
+    {
+        if (in_last_round(round))
+            shown.head();
+        for (row& r : rows)
+        {
+            round_result const one = measure(o, r.policy, r.how, interrupted);
+            if (interrupted.signal())
+                break;
+            r.add(one, o.duration / o.rounds);
+            if (in_last_round(round))
+                shown.add(r);
+            else
+                shown.progress(round, r);
+        }
+    }
 
-    if (!o.json.empty())
-        write_json(json_on_output ? std::cout : json, o, rows);
-    if (!o.html.empty())
-        write_html(html, o, rows);
-    for (std::ostream* out : {&std::cout, static_cast<std::ostream*>(&json),
-             static_cast<std::ostream*>(&html)})
-        if (!out->flush())
-            throw std::runtime_error("cannot write all of the results");
-    return good ? 0 : 1;
+    int const signal = interrupted.signal();
+    std::erase_if(rows, [](row const& r) { return r.rps_rounds.empty(); });
+    if (!rows.empty())
+    {
+        shown.rest(rows);
+        talk << '\n' << verdict(o, rows) << std::endl;
+        json.fill([&](std::ostream& out) { write_json(out, o, rows); });
+        html.fill([&](std::ostream& out) { write_html(out, o, rows); });
+    }
+    if (!std::cout.flush())
+        throw std::runtime_error("cannot write all of the results");
+    if (signal != 0)
+        return 128 + signal; // as a shell has it
+    return std::ranges::all_of(rows, &row::good) ? 0 : 1;
 }
 
 int serve(options const& o)
@@ -166,17 +107,39 @@ int serve(options const& o)
     return 0;
 }
 
-/// Both processes have a descriptor for each connection.
-void need_descriptors(options const& o)
+/// As many as the system allows.
+rlim_t raise_limit_of_descriptors()
 {
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < o.connections + 64)
+    return limit.rlim_cur;
+}
+
+/// Both processes have a descriptor for each connection, and a loop has some of its own.
+void need_descriptors(options const& o)
+{
+    constexpr unsigned of_a_loop = 4, others = 64;
+    unsigned loops = o.client_threads; // a loop each, in the other process
+    for (std::string const& policy : o.policies)
+        if (auto const at = policy.find("loops="); at != policy.npos)
+            loops = std::max(loops, unsigned(std::stoi(policy.substr(at + 6))));
+    loops = std::max(loops, polyloop::usable_processors());
+    rlim_t const needed = o.connections + loops * of_a_loop + others;
+    if (rlim_t const limit = raise_limit_of_descriptors(); limit < needed)
         throw bad_option("--connections \"" + std::to_string(o.connections) +
-            "\": the system allows a process only " + std::to_string(limit.rlim_cur) +
-            " open files (ulimit -n)");
+            "\": with " + std::to_string(loops) + " loops that takes " +
+            std::to_string(needed) + " open files, and the system allows a process " +
+            std::to_string(limit) + " (ulimit -n)");
+}
+
+/// Where the standard descriptors are closed, sockets would get their numbers.
+void fill_standard_descriptors()
+{
+    for (int const fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (fcntl(fd, F_GETFD) == -1)
+            open("/dev/null", O_RDWR); // gets the lowest number that is free
 }
 
 int run_job(options const& o)
@@ -189,7 +152,7 @@ int run_job(options const& o)
     case options::job::load:
         return run_load();
     case options::job::serve:
-        need_descriptors(o);
+        raise_limit_of_descriptors();
         return serve(o);
     case options::job::compare:
         need_descriptors(o);
@@ -203,20 +166,10 @@ int run_job(options const& o)
 int main(int argc, char** argv)
 try
 {
+    fill_standard_descriptors();
     return run_job(parse_options(argc, argv));
-}
-catch (bad_option const& e)
-{
-    std::cerr << "compare_policies: " << e.what() << '\n';
-    return 2;
-}
-catch (boost::system::system_error const& e)
-{
-    std::cerr << "compare_policies: " << e.what() << '\n';
-    return e.code() == polyloop::error::bad_config ? 2 : 1; // 2: POLYLOOP_POLICY's text
 }
 catch (std::exception const& e)
 {
-    std::cerr << "compare_policies: " << e.what() << '\n';
-    return 1;
+    return failed("compare_policies", e);
 }

@@ -4,6 +4,8 @@
 
 #include "options.hpp"
 
+#include "../command_line.hpp"
+
 #include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/policy/registry.hpp>
 
@@ -11,9 +13,10 @@
 #include <boost/program_options.hpp>
 
 #include <algorithm>
-#include <charconv>
-#include <sstream>
-#include <type_traits>
+#include <filesystem>
+#include <ostream>
+#include <string_view>
+#include <system_error>
 
 namespace po = boost::program_options;
 
@@ -29,44 +32,33 @@ comes back, and says which policy served this load best.
 )";
 
 char const explanation[] = R"(
-Each row of the table is one policy with one style:
+All rows are measured in one round, then all again, so that a slow minute of the machine
+is everybody's. Each row of the table is one policy with one style:
   loops       threads that run loops; under "shared" they all run the same one
   requests    messages that came back whole while it was measured
-  errors      wrong bytes, connections refused or closed early, and answers that never
-              came; the measuring process's own failure counts as one
-  req/s       requests per second
-  p50 p99 p99.9
-              latencies in microseconds, from the first byte sent to the last received
+  errors      wrong bytes, connections refused or closed early, and answers that did not
+              come within five seconds of the end; the measuring process's own failure
+              counts as one
+  req/s       requests per second, the mean of the rounds
+  p50 p99 p99.9 max
+              latencies in microseconds, from the first byte sent to the last received,
+              of all requests that were on their way while it was measured: those
+              that were answered after the end are in
   cpu us/req  processor time of the server's process, in microseconds per request
   spread      connections on the loop that got fewest over those on the loop that got
-              most: 1 is even, 0 leaves a loop without any; 1 where there is one loop
+              most, over the best that this can be where they do not divide evenly: 1 is
+              even, 0 leaves a loop without any. With fewer connections than loops, one
+              over the most. Where there is one loop, - in the table and 1 in the JSON
 
-The exit code is 0 if every row has requests and no errors, 1 if not, and 2 where the
-options are wrong.
+One policy served the load better than another if Welch's t-test of their rounds says so
+with 1 % to err. Two rounds hardly ever suffice for that.
+
+--json and --html write FILE.tmp and rename it at the end. SIGINT and SIGTERM end the
+measurement: what was measured until then is printed and written.
+
+The exit code is 0 if every row has requests and no errors, 1 if not, 2 where the options
+are wrong, and 130 or 143 after SIGINT or SIGTERM.
 )";
-
-std::string quoted(std::string const& name, std::string const& word)
-{
-    return "--" + name + " \"" + word + '"';
-}
-
-template <class T>
-T number(po::variables_map const& given, std::string const& name, T least, T most)
-{
-    std::string const& word = given[name].as<std::string>();
-    T n{};
-    auto const [end, error] = std::from_chars(word.data(), word.data() + word.size(), n);
-    bool const whole = error == std::errc() && end == word.data() + word.size();
-    if (!whole || !(n >= least && n <= most))
-    {
-        std::ostringstream what;
-        what << quoted(name, word) << ": must be a "
-             << (std::is_integral_v<T> ? "whole number" : "number") << " from " << least
-             << " to " << most;
-        throw bad_option(what.str());
-    }
-    return n;
-}
 
 std::vector<style> styles(std::string const& word)
 {
@@ -109,83 +101,48 @@ std::vector<std::string> policies_to_compare(std::vector<std::string> const& fur
     return all;
 }
 
-struct description
+po::options_description known_options()
 {
-    description()
-        : visible("Options")
-        , hidden("Hidden")
-    {
-        auto text = [](char const* otherwise) {
-            return po::value<std::string>()->default_value(otherwise);
-        };
-        unsigned const half = std::max(1U, polyloop::usable_processors() / 2);
-        auto add = visible.add_options();
-        add("help", "print this");
-        add("connections", text("64"),
-            "connections at once, each with one message on its way");
-        add("size", text("256"), "bytes in a message");
-        add("duration", text("1.5"), "seconds for which a row is measured");
-        add("warmup", text("0.3"), "seconds of load before that");
-        add("policy", po::value<std::vector<std::string>>(),
-            "a further policy, as \"fiber loops=2 placement=least_tasks\"; may be "
-            "repeated");
-        add("style", po::value<std::string>(),
-            "fiber, coroutine, or both (the default, but for --serve: fiber)");
-        add("client-threads", text(std::to_string(half).c_str()),
-            "threads of the process that makes the load");
-        add("json", po::value<std::string>(),
-            "write the table as JSON; - is the standard output, and all else then goes "
-            "to "
-            "the standard error");
-        add("html", po::value<std::string>(), "write it as one HTML file with charts");
-        add("serve",
-            "only start the server, under --policy or POLYLOOP_POLICY, until SIGINT "
-            "or SIGTERM");
-        add("port", text("0"), "the port for --serve; 0 is any, and it prints which");
-        hidden.add_options()("load", "drive a server as told on the standard input")(
-            "word", po::value<std::vector<std::string>>());
-    }
-
-    std::string names() const
-    {
-        std::string all;
-        for (auto const& o : visible.options())
-            all += (all.empty() ? "--" : ", --") + o->long_name();
-        return all;
-    }
-
-    po::options_description visible, hidden;
-};
-
-po::variables_map read(int argc, char const* const* argv, description const& known)
-try
-{
-    po::options_description all;
-    all.add(known.visible).add(known.hidden);
-    po::positional_options_description words;
-    words.add("word", -1);
-    int const exact =
-        po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-    po::variables_map given;
-    po::store(po::command_line_parser(argc, argv)
-                  .options(all)
-                  .positional(words)
-                  .style(exact)
-                  .run(),
-        given);
-    if (given.contains("word"))
-        throw bad_option('"' + given["word"].as<std::vector<std::string>>().front() +
-            "\": not an option; known are " + known.names());
-    return given;
+    auto text = [](char const* otherwise) {
+        return po::value<std::string>()->default_value(otherwise);
+    };
+    unsigned const half = std::max(1U, polyloop::usable_processors() / 2);
+    po::options_description known("Options");
+    auto add = known.add_options();
+    add("help", "print this");
+    add("connections", text("64"),
+        "connections at once, each with one message on its way");
+    add("size", text("256"), "bytes in a message");
+    add("duration", text("1.5"),
+        "seconds for which a row is measured, in all rounds together");
+    add("rounds", text("5"), "how many times all rows are measured, one after the other");
+    add("warmup", text("0.1"), "seconds of load before each measurement");
+    add("policy", po::value<std::vector<std::string>>(),
+        "a further policy, as \"fiber loops=2 placement=least_tasks\"; may be repeated");
+    add("style", po::value<std::string>(),
+        "fiber, coroutine, or both (the default, but for --serve: fiber)");
+    add("client-threads", text(std::to_string(half).c_str()),
+        "threads of the process that makes the load");
+    add("json", po::value<std::string>(),
+        "write the table as JSON; - is the standard output, and all else then goes "
+        "to the standard error");
+    add("html", po::value<std::string>(),
+        "write it as one HTML file with charts; - as for --json");
+    add("serve",
+        "only start the server, under --policy or POLYLOOP_POLICY, until SIGINT or "
+        "SIGTERM");
+    add("port", text("0"), "the port for --serve; 0 is any, and it prints which");
+    return known;
 }
-catch (po::unknown_option const& e)
+
+bool same_place(std::string const& a, std::string const& b)
 {
-    throw bad_option(
-        '"' + e.get_option_name() + "\": no such option; known are " + known.names());
-}
-catch (po::error const& e)
-{
-    throw bad_option(e.what());
+    namespace fs = std::filesystem;
+    std::error_code ignored; // of names that are found to be no good when they are opened
+    auto const place = [&](std::string const& name) {
+        return fs::weakly_canonical(fs::absolute(name, ignored), ignored);
+    };
+    return a == b || (!b.empty() && place(a) == place(b));
 }
 
 void refuse_beside(po::variables_map const& given, char const* what,
@@ -205,11 +162,16 @@ std::string_view to_string(style s)
 
 options parse_options(int argc, char const* const* argv)
 {
-    po::variables_map const given = read(argc, argv, description());
     options o;
-    if (given.contains("help") || given.contains("load"))
+    if (argc == 2 && argv[1] == std::string_view("--load"))
     {
-        o.what = given.contains("help") ? options::job::help : options::job::load;
+        o.what = options::job::load;
+        return o;
+    }
+    po::variables_map const given = read_options(argc, argv, known_options());
+    if (given.contains("help"))
+    {
+        o.what = options::job::help;
         return o;
     }
     bool const serve = given.contains("serve");
@@ -217,8 +179,8 @@ options parse_options(int argc, char const* const* argv)
     {
         o.what = options::job::serve;
         refuse_beside(given, "with --serve",
-            {"connections", "size", "duration", "warmup", "client-threads", "json",
-                "html"});
+            {"connections", "size", "duration", "rounds", "warmup", "client-threads",
+                "json", "html"});
     }
     else
         refuse_beside(given, "without --serve", {"port"});
@@ -226,6 +188,12 @@ options parse_options(int argc, char const* const* argv)
     o.connections = number(given, "connections", 1U, 20000U);
     o.client_threads = std::min(number(given, "client-threads", 1U, 256U), o.connections);
     o.size = number<std::size_t>(given, "size", 1, 1 << 24);
+    // Each keeps what it sends and what comes back.
+    if (2 * o.size * o.connections > std::size_t(1) << 30)
+        throw bad_option(quoted("size", given["size"].as<std::string>()) + ": with " +
+            std::to_string(o.connections) +
+            " connections the load would keep more than 1024 MiB of messages");
+    o.rounds = number(given, "rounds", 1U, 100U);
     o.duration = seconds(number(given, "duration", 0.01, 3600.0));
     o.warmup = seconds(number(given, "warmup", 0.0, 3600.0));
     o.port = number<std::uint16_t>(given, "port", 0, 65535);
@@ -249,10 +217,12 @@ options parse_options(int argc, char const* const* argv)
         o.json = given["json"].as<std::string>();
     if (given.contains("html"))
         o.html = given["html"].as<std::string>();
+    if (!o.json.empty() && same_place(o.json, o.html))
+        throw bad_option(quoted("html", o.html) + ": --json writes there");
     return o;
 }
 
 void print_help(std::ostream& out)
 {
-    out << introduction << description().visible << explanation;
+    out << introduction << known_options() << explanation;
 }

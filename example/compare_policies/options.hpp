@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <iosfwd>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,21 +37,16 @@ struct options
     unsigned connections = 0;
     unsigned client_threads = 0;
     std::size_t size = 0;
-    seconds duration{};
-    seconds warmup{};
+    unsigned rounds = 0;
+    seconds duration{};                // of all rounds together
+    seconds warmup{};                  // of each
     std::vector<std::string> policies; // to serve: one, or none for POLYLOOP_POLICY's
     std::vector<style> styles;
-    std::string json; // empty for none, - for the standard output
-    std::string html; // empty for none
+    std::string json, html; // empty for none, - for the standard output
     std::uint16_t port = 0;
 };
 
-/// Its text shows the offending word and what is known.
-struct bad_option : std::runtime_error
-{
-    using runtime_error::runtime_error;
-};
-
+/// Throws `bad_option`.
 options parse_options(int argc, char const* const* argv);
 
 void print_help(std::ostream&);

@@ -10,9 +10,9 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <exception>
 #include <functional>
 #include <new>
-#include <string>
 #include <utility>
 
 #include <sys/mman.h>
@@ -53,10 +53,14 @@ constexpr unsigned draws_per_tick = 256;
 constexpr int madv_populate_write = 23;
 constexpr int madv_guard_install = 102;
 
-[[noreturn]] void fail(int e, std::string const& what)
-{
-    throw boost::system::system_error(e, boost::system::system_category(), what);
-}
+// What failed, and what helps.
+constexpr char no_memory[] = "no memory for fiber stacks of this size: lower "
+                             "loop_options::stacks.size, or raise vm.max_map_count or the limit "
+                             "of address space";
+constexpr char no_guard[] = "no guard page for a fiber's stack";
+constexpr char no_mapping[] =
+    "no guard page for a fiber's stack: each splits a mapping, and their number is limited; raise "
+    "vm.max_map_count (sysctl), or use Linux 6.13 or later, whose guard pages split none";
 
 std::size_t rounded(std::size_t n, std::size_t to)
 {
@@ -86,6 +90,18 @@ void link(stack_slab*& first, stack_slab& s) noexcept
     if (first)
         first->prev = &s;
     first = &s;
+}
+
+/// Room for one more.
+bool reserve(std::vector<std::unique_ptr<stack_slab>>& slabs) noexcept
+try
+{
+    slabs.reserve(std::max(slabs.capacity(), std::bit_ceil(slabs.size() + 1)));
+    return true;
+}
+catch (std::bad_alloc const&)
+{
+    return false;
 }
 
 // -- paint: volatile, so that no compiler makes calls of them that a sanitizer watches ---------
@@ -300,19 +316,31 @@ stack_slot& stack_pool::heat()
     return *s;
 }
 
+/// Under the lock. What is thrown lives as long as the fibers that end by it, however many.
+void stack_pool::fail(int error, char const* what)
+{
+    if (!failure_ || failed_with_ != error || failed_for_ != what)
+    {
+        failure_ = std::make_exception_ptr(
+            boost::system::system_error(error, boost::system::system_category(), what));
+        failed_with_ = error;
+        failed_for_ = what;
+    }
+    std::rethrow_exception(failure_);
+}
+
 stack_slab& stack_pool::new_slab()
 {
     std::size_t const stride = guard_size_ + stack_size_;
     std::size_t const count = std::clamp<std::size_t>(slab_size / stride, 1, most_per_slab);
-    auto slab = std::make_unique<stack_slab>();
-    slabs_.reserve(std::max(slabs_.capacity(), std::bit_ceil(slabs_.size() + 1)));
+    std::unique_ptr<stack_slab> slab(new (std::nothrow) stack_slab);
+    if (!slab || !reserve(slabs_))
+        fail(ENOMEM, no_memory);
     slab->length = stride * count;
     void* const p = ::mmap(nullptr, slab->length, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (p == MAP_FAILED)
-        fail(errno, "no memory for fiber stacks of " + std::to_string(stack_size_) +
-                        " bytes: lower loop_options::stacks.size, or raise vm.max_map_count "
-                        "or the limit of address space");
+        fail(errno, no_memory);
     // A huge page would make every stack resident at once.
     ::madvise(p, slab->length, MADV_NOHUGEPAGE);
     slab->base = static_cast<std::byte*>(p);
@@ -334,13 +362,11 @@ void stack_pool::guard(std::byte* page)
         if (::madvise(page, guard_size_, madv_guard_install) == 0)
             return;
         if (errno != EINVAL)
-            fail(errno, "no guard page for a fiber's stack");
+            fail(errno, no_guard);
         guard_by_advice_ = false;
     }
     if (::mprotect(page, guard_size_, PROT_NONE) != 0)
-        fail(errno, "no guard page for a fiber's stack: each splits a mapping, and their number "
-                    "is limited; raise vm.max_map_count (sysctl), or use Linux 6.13 or later, "
-                    "whose guard pages split none");
+        fail(errno, no_mapping);
 }
 
 void stack_pool::touch(stack_slot& s) noexcept

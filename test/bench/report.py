@@ -126,7 +126,7 @@ def figures_of(benchmarks, servers):
     for b in benchmarks:
         if b.get("run_type") != "iteration":
             continue
-        name = re.sub(r"/iterations:\d+|/repeats:\d+", "", b["name"])
+        name = plain(b["name"])
         if b.get("error_occurred"):
             errors[name] = b.get("error_message", "failed")
             continue
@@ -263,19 +263,30 @@ def write_html(path, judged, context):
 
 
 # -- the run ----------------------------------------------------------------------------------
-def run_benchmarks(directory, quick, pattern):
+def plain(name):
+    return re.sub(r"/iterations:\d+|/repeats:\d+", "", name)
+
+
+def run_benchmarks(directory, quick, wanted):
+    """Those that are wanted are chosen here: Google Benchmark knows fewer regular expressions."""
+    program = os.path.join(directory, "polyloop_bench")
+    listed = subprocess.run(
+        [program, "--benchmark_list_tests"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    names = [n for n in listed.stdout.split() if wanted.search(plain(n))]
+    if not names:
+        return {"context": {}, "benchmarks": []}
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
         command = [
-            os.path.join(directory, "polyloop_bench"),
-            f"--benchmark_filter={pattern}",
+            program,
+            f"--benchmark_filter=^({'|'.join(names)})$",
             f"--benchmark_repetitions={3 if quick else 9}",
             f"--benchmark_min_time={0.02 if quick else 0.2}",
             "--benchmark_enable_random_interleaving=true",
             f"--benchmark_out={out.name}", "--benchmark_out_format=json",
         ]
         subprocess.run(command, check=True, stdout=sys.stderr)
-        text = out.read()
-    return json.loads(text) if text.strip() else {"context": {}, "benchmarks": []}
+        return json.loads(out.read())
 
 
 def main():
@@ -287,11 +298,16 @@ def main():
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
 
-    wanted = re.compile(args.filter)
-    measured = run_benchmarks(args.programs, args.quick, args.filter or ".")
+    try:
+        wanted = re.compile(args.filter)
+    except re.error as e:
+        parser.error(f'--filter "{args.filter}": no regular expression: {e}')
+    measured = run_benchmarks(args.programs, args.quick, wanted)
     servers = echo.measure(args.programs, args.quick, wanted)
     figures, errors = figures_of(measured["benchmarks"], servers)
     rows = [r for r in ROWS if not args.filter or wanted.search(r.ours)]
+    if not (rows or figures):
+        parser.error(f'--filter "{args.filter}": no scenario and system matches')
     judged = [judge(r, figures, errors) for r in rows]
 
     print_table(judged)

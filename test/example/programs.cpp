@@ -15,10 +15,12 @@
 #include <boost/test/unit_test.hpp>
 
 #include <string>
+#include <utility>
 
 namespace asio = boost::asio;
 namespace data = boost::unit_test::data;
 using test::process;
+using arguments = process::arguments;
 
 namespace
 {
@@ -92,14 +94,53 @@ BOOST_AUTO_TEST_CASE(many_fibers_wait_at_once_and_end)
     process p(program("million_fibers"), {"--fibers", "2000"});
     BOOST_TEST(p.wait() == 0);
     BOOST_TEST(contains(p.out(), "2000 fibers, each guarded, all waiting at once\n"));
-    for (char const* const part : {"spawn ", "join ", "bytes each", "peak resident size "})
+    for (char const* const part :
+        {"spawn ", "join ", "bytes each", "peak resident size "})
         BOOST_TEST(contains(p.out(), part));
     BOOST_TEST(contains(p.err(), "spawned 2000 of 2000"));
     BOOST_TEST(contains(p.err(), "joined 2000 of 2000"));
+}
 
-    process bad(program("million_fibers"), {"--fibers", "0"});
-    BOOST_TEST(bad.wait() == 2);
-    BOOST_TEST(contains(bad.err(), "--fibers"));
+BOOST_AUTO_TEST_CASE(a_bad_number_of_fibers_is_named)
+{
+    for (arguments const& bad : {arguments{"--fibers", "0"}, {"--fibers", "-1"},
+             {"--fibers", "x"}, {"--fiber", "1"}, {"1000"}})
+    {
+        process p(program("million_fibers"), bad);
+        BOOST_TEST(p.wait() == 2);
+        BOOST_TEST(
+            contains(p.err(), '"' + (bad[0] == "--fibers" ? bad[1] : bad[0]) + '"'));
+        BOOST_TEST(contains(p.err(), bad[0] == "--fibers" ? "from 1 to" : "--fibers"));
+    }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // they need it all
+BOOST_AUTO_TEST_CASE(fibers_that_do_not_fit_are_said)
+{
+    for (auto const& [limit, said] :
+        {std::pair("600000", "fibers fit: no memory for fiber stacks"),
+            std::pair("30000", "bad_alloc")})
+    {
+        process p("/bin/sh",
+            {"-c", "ulimit -v \"$1\" && exec \"$0\" --fibers 100000",
+                program("million_fibers"), limit});
+        BOOST_TEST(p.wait() == 1);
+        BOOST_TEST(p.out() == "");
+        BOOST_TEST(contains(p.err(), said), p.err());
+    }
+}
+#endif
+
+BOOST_AUTO_TEST_CASE(no_such_policy_is_said)
+{
+    process by_argument(program("coroutines"), {"fibre"});
+    process by_environment(
+        program("adopt_io_context"), {}, {{"POLYLOOP_POLICY", "fibre"}});
+    for (process* const p : {&by_argument, &by_environment})
+    {
+        BOOST_TEST(p->wait() == 2);
+        BOOST_TEST(contains(p->err(), "\"fibre\": no such policy; known are "));
+    }
 }
 
 BOOST_DATA_TEST_CASE(the_minimal_server_echoes, data::make(policies), policy)

@@ -36,8 +36,10 @@ public:
     using arguments = std::vector<std::string>;
     using environment = std::map<std::string, std::string>;
 
-    /// What stands in `more` takes precedence over this process's environment.
-    explicit process(std::string program, arguments args = {}, environment more = {})
+    /// What stands in `more` takes precedence over this process's environment. `input`
+    /// becomes the standard input, which else is empty.
+    explicit process(std::string program, arguments args = {}, environment more = {},
+        int input = -1)
     {
         // What the tests' own environment says of policies is not meant for the child.
         more.try_emplace("POLYLOOP_POLICY", "");
@@ -51,7 +53,7 @@ public:
         for (auto const& [name, value] : more)
             settings.push_back(name + '=' + value);
         args.insert(args.begin(), program);
-        start(program, pointers(args), pointers(settings));
+        start(program, pointers(args), pointers(settings), input);
     }
 
     ~process()
@@ -121,14 +123,17 @@ private:
     }
 
     void start(std::string const& program, std::vector<char*> const& args,
-        std::vector<char*> const& settings)
+        std::vector<char*> const& settings, int input)
     {
         int out[2], err[2];
         if (::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0)
             throw std::system_error(errno, std::generic_category(), "pipe2");
         posix_spawn_file_actions_t actions;
         ::posix_spawn_file_actions_init(&actions);
-        ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+        if (input == -1)
+            ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+        else
+            ::posix_spawn_file_actions_adddup2(&actions, input, 0);
         ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
         ::posix_spawn_file_actions_adddup2(&actions, err[1], 2);
         int const error = ::posix_spawn(

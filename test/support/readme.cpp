@@ -12,6 +12,7 @@
 #include <optional>
 #include <ostream>
 #include <regex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -144,6 +145,16 @@ objections objections_to_page(std::string const& page, fs::path const& directory
     return found;
 }
 
+/// Behaviours of asyncio (S12, or S12_ in a test's name) that a text names.
+std::set<std::string> numbers_in(std::string const& text)
+{
+    static std::regex const number("\\bS[0-9]+(?=\\b|_)");
+    std::set<std::string> found;
+    for (std::sregex_iterator i(text.begin(), text.end(), number), end; i != end; ++i)
+        found.insert(i->str());
+    return found;
+}
+
 void report(objections const& found, std::string const& where)
 {
     for (auto const& o : found)
@@ -253,6 +264,23 @@ BOOST_AUTO_TEST_CASE(the_pages_include_what_is_there)
                 objections_to_page(*text, top / "doc"), entry.path().filename().string());
         }
     BOOST_TEST(pages > 0);
+}
+
+BOOST_AUTO_TEST_CASE(every_behaviour_that_is_named_by_a_number_is_explained)
+{
+    auto const explained = numbers_in(the("doc/asyncio.adoc"));
+    int files = 0;
+    for (char const* const part : {"include", "lib", "test"})
+        for (auto const& entry : fs::recursive_directory_iterator(top / part))
+        {
+            if (entry.path().extension() != ".hpp" && entry.path().extension() != ".cpp")
+                continue;
+            ++files;
+            for (std::string const& number : numbers_in(*text_of(entry.path())))
+                BOOST_TEST(explained.contains(number),
+                    entry.path().lexically_relative(top) << " names " << number);
+        }
+    BOOST_TEST(files > 0);
 }
 
 BOOST_AUTO_TEST_CASE(a_right_listing_is_left_alone)

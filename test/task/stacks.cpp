@@ -37,6 +37,7 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -326,7 +327,48 @@ BOOST_AUTO_TEST_CASE(without_the_advice_guards_are_made_by_protection)
     BOOST_TEST(status == 0);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) // runs out of mappings itself
+#if !defined(__SANITIZE_ADDRESS__) // runs out of mappings, and of addresses, itself
+
+// Each holds the error that it ended by, and there is no memory for one for each of them.
+BOOST_AUTO_TEST_CASE(fibers_without_address_space_share_one_error)
+{
+    int const status = in_child([] {
+        event_loop loop(of({.size = 16 * 1024}));
+        event gate;
+        constexpr std::size_t many = 50'000;
+        std::vector<task<>> all;
+        for (std::size_t i = 0; i != many; ++i)
+            all.push_back(spawn(loop, [&] { gate.wait(); }));
+        std::size_t pages = 0;
+        std::ifstream("/proc/self/statm") >> pages;
+        rlimit const limit{pages * page + (32u << 20), RLIM_INFINITY};
+        if (::setrlimit(RLIMIT_AS, &limit) != 0)
+            return false;
+        test::run_ready(loop);
+
+        std::size_t refused = 0;
+        std::set<system_error const*> errors;
+        for (task<>& t : all)
+            try
+            {
+                if (t.done())
+                    t.join();
+            }
+            catch (system_error const& e)
+            {
+                ++refused;
+                if (e.code().value() != ENOMEM || !std::strstr(e.what(), "stacks.size"))
+                    return false;
+                errors.insert(&e);
+            }
+        gate.set();
+        test::run_ready(loop);
+        return refused > many / 2 && refused < many && errors.size() == 1 &&
+               std::ranges::all_of(all, [](task<> const& t) { return t.done(); });
+    });
+    BOOST_TEST(status == 0);
+}
+
 BOOST_AUTO_TEST_CASE(a_guard_that_cannot_be_made_is_an_error_that_names_the_limit)
 {
     std::size_t limit = 0;

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -105,7 +106,8 @@ class stack_pool
     stack_pool& operator=(stack_pool const&) = delete;
 
     /// A stack with a context that stands at `entry` or is parked: for a thread that runs the loop.
-    /// Throws the system's error where memory or mappings are exhausted.
+    /// Throws the system's error where memory or mappings are exhausted: the same object for the
+    /// same failure, since each fiber that has to end by it keeps it, and memory is short.
     stack_slot& get()
     {
         if (mine() && shelf_.has_above_floor()) [[likely]]
@@ -174,6 +176,7 @@ class stack_pool
     stack_slot& heat();
     stack_slab& new_slab();
     void guard(std::byte* page);
+    [[noreturn]] void fail(int error, char const* what);
     void touch(stack_slot& s) noexcept;
     void cool(stack_slot** slots, std::size_t n) noexcept;
     void cool_lowest(std::size_t n) noexcept;
@@ -200,6 +203,9 @@ class stack_pool
     stack_slab* open_ = nullptr; // those with cold stacks
     std::size_t hot_ = 0;
     bool guard_by_advice_ = true;
+    std::exception_ptr failure_; // the last one, made once
+    int failed_with_ = 0;
+    char const* failed_for_ = nullptr;
 
     alignas(64) std::atomic<stack_slot*> returned_ = nullptr;
     std::atomic<std::size_t> returned_size_ = 0; // with the shelf where that is shared
