@@ -30,6 +30,8 @@ void loop_core::close()
         if (task_registry* const r = registry())
             r->unwind();
         discard_ready();
+        if (sockets_)
+            sockets_->closing();
         while (timer_node* const n = timers_.pop_due(steady_time::max()))
         {
             n->expire(n);
