@@ -46,6 +46,8 @@ boost::system::error_code descriptor::wait(direction d, deadline limit)
             return {};
         if (limit.passed()) [[unlikely]]
             return boost::asio::error::timed_out;
+        if (s.value & orphan_bit) [[unlikely]]
+            return make_error_code(error::loop_closed);
         if (!self.may_wait()) [[unlikely]]
         {
             s.finish();
@@ -78,7 +80,7 @@ boost::system::error_code descriptor::wait(direction d, deadline limit)
 bool descriptor::begin(descriptor_waiter& w, direction d) noexcept
 {
     section s(word_);
-    if (closed(s.value))
+    if (s.value & (closed_bit | orphan_bit))
     {
         w.aborted = true;
         return true;
@@ -116,9 +118,10 @@ void descriptor::abort_all(section& s, wait_list& list) noexcept
     s.release_all(list);
 }
 
-void descriptor::cancel() noexcept
+void descriptor::abort(state_word::value set) noexcept
 {
     section s(word_);
+    s.value |= set;
     abort_all(s, readers_);
     abort_all(s, writers_);
 }

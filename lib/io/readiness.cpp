@@ -214,7 +214,7 @@ void readiness::closing() noexcept
     {
         first_ = d->next_;
         d->listed_ = false;
-        d->cancel();
+        d->orphan();
         intrusive_ptr_release(d);
     }
     if (epoll_ >= 0)

@@ -161,6 +161,32 @@ std::size_t stream_base::send(io_vectors& v, error_code& ec)
         v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
 }
 
+void stream_base::take_over(int number, error_code& ec, bool connected)
+{
+    if (ec)
+        return;
+    try
+    {
+        set_open(descriptor::open(*core_, number, connected));
+    }
+    catch (boost::system::system_error const& e)
+    {
+        ec = e.code();
+    }
+}
+
+int stream_base::accept_one(error_code& ec)
+{
+    int accepted = -1;
+    transfer<direction::read>(1, ec, [&](int number) -> ::ssize_t {
+        do
+            accepted = ::accept4(number, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        while (accepted < 0 && errno == ECONNABORTED); // that one is gone before it came
+        return accepted < 0 ? -1 : 1;
+    });
+    return accepted;
+}
+
 namespace {
 
 template <direction Way, class Call>
@@ -216,16 +242,8 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
         ec = system_error(e);
         return;
     }
-    try
-    {
-        open_ = descriptor::open(*core_, number, e == 0);
-    }
-    catch (boost::system::system_error const& x)
-    {
-        ec = x.code();
-        return;
-    }
-    if (e == 0)
+    take_over(number, ec, e == 0);
+    if (e == 0 || ec)
         return;
     ec = open_->wait(direction::write, limit());
     if (!ec)

@@ -6,6 +6,7 @@
 #define POLYLOOP_IO_BASIC_STREAM_HPP
 
 #include <polyloop/io/detail/stream_base.hpp>
+#include <polyloop/policy/event_loop_policy.hpp>
 #include <polyloop/task/detail/async_waiter.hpp>
 #include <polyloop/task/use_fiber.hpp>
 

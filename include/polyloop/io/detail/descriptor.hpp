@@ -37,7 +37,7 @@ struct descriptor_waiter : waiter
 ///
 /// Invariants
 /// - The word is the lock, the two bits, whether the peer has ended (then the bit for reading stays),
-///   whether it is closed, and the number of edges, which makes a bit that is taken away the one
+///   whether it is closed, whether its loop is, and the number of edges, which makes a bit that is taken away the one
 ///   that was seen.
 /// - The number of the descriptor is given back once nobody can be in a system call with it:
 ///   `users_` counts the open socket, and everybody in one but a single loop's own thread, which
@@ -111,8 +111,8 @@ class descriptor
         bool const counted_;
     };
 
-    /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `timed_out`, or
-    /// `not_in_fiber`; otherwise success, also where it need not wait.
+    /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `timed_out`,
+    /// `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
     POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit);
 
     /// For a handler: queues, or returns true where there is no need.
@@ -124,7 +124,15 @@ class descriptor
     }
 
     /// Ends all waits by `operation_aborted`. From any thread.
-    POLYLOOP_DECL void cancel() noexcept;
+    void cancel() noexcept
+    {
+        abort(0);
+    }
+    /// The same, and nobody waits any more, as no edges will come.
+    void orphan() noexcept
+    {
+        abort(orphan_bit);
+    }
     /// The same, and gives the number back. A second call does nothing. From any thread.
     POLYLOOP_DECL void close() noexcept;
     /// Takes it away from the loop and gives its number to the caller; -1 where it is closed. In
@@ -149,7 +157,8 @@ class descriptor
     static constexpr state_word::value writable_bit = 4;
     static constexpr state_word::value ended_bit = 8;
     static constexpr state_word::value closed_bit = 16;
-    static constexpr state_word::value one_edge = 32;
+    static constexpr state_word::value orphan_bit = 32;
+    static constexpr state_word::value one_edge = 64;
 
     static constexpr state_word::value bit(direction d) noexcept
     {
@@ -163,6 +172,7 @@ class descriptor
     descriptor(loop_core& core, int number, state_word::value state) noexcept;
     ~descriptor() = default;
 
+    POLYLOOP_DECL void abort(state_word::value set) noexcept;
     bool end() noexcept;
     POLYLOOP_DECL void leave_use() noexcept;
     static void abort_all(section& s, wait_list& list) noexcept;

@@ -159,6 +159,9 @@ class stream_base
         close();
         open_ = std::move(d);
     }
+    /// A descriptor, unless there was an error already.
+    POLYLOOP_DECL void take_over(int number, boost::system::error_code& ec,
+                                 bool connected = true);
     deadline limit() const noexcept
     {
         return limit_ == time_point::max() ? deadline() : deadline::at(limit_);
@@ -172,6 +175,9 @@ class stream_base
     POLYLOOP_DECL std::size_t send(io_vectors& v, boost::system::error_code& ec);
     POLYLOOP_DECL void connect_to(int family, int protocol, ::sockaddr const* to,
                                   ::socklen_t size, boost::system::error_code& ec);
+
+    /// A new connection's number, which does not block.
+    POLYLOOP_DECL int accept_one(boost::system::error_code& ec);
 
     /// Once, without waiting: `would_block` where it has to be waited for.
     POLYLOOP_DECL static std::size_t receive_now(descriptor& d, io_vectors& v,
