@@ -35,6 +35,8 @@ void loop_core::close()
         if (task_registry* const r = registry())
             r->unwind();
         discard_ready();
+        if (sockets_)
+            sockets_->closing();
         while (expire_one())
             discard_ready();
         drop_callbacks(); // those that have just expired

@@ -6,7 +6,7 @@
 #define POLYLOOP_SYNC_CHANNEL_HPP
 
 #include <polyloop/error.hpp>
-#include <polyloop/sync/detail/async_waiter.hpp>
+#include <polyloop/task/detail/async_waiter.hpp>
 #include <polyloop/sync/detail/channel_base.hpp>
 
 #include <chrono>

@@ -5,7 +5,7 @@
 #ifndef POLYLOOP_SYNC_MUTEX_HPP
 #define POLYLOOP_SYNC_MUTEX_HPP
 
-#include <polyloop/sync/detail/async_waiter.hpp>
+#include <polyloop/task/detail/async_waiter.hpp>
 
 #include <chrono>
 #include <tuple>

@@ -13,10 +13,7 @@
 #include <polyloop/task/timeout.hpp>
 #define POLYLOOP_BENCH_TIMEOUT
 #endif
-#if __has_include(<polyloop/io/tcp_stream.hpp>)
 #include <polyloop/io/tcp_stream.hpp>
-#define POLYLOOP_BENCH_STREAMS
-#endif
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
@@ -141,12 +138,35 @@ constexpr void (*coroutines_idle)(echo::sockets const&) = nullptr;
 
 // -- sockets made for fibers
 
-#ifdef POLYLOOP_BENCH_STREAMS
-#error "polyloop: write the echo server on tcp_stream"
-#else
-constexpr void (*streams)(echo::sockets const&) = nullptr;
-constexpr void (*streams_idle)(echo::sockets const&) = nullptr;
-#endif
+template <bool Idle>
+void serve_streams(echo::sockets const& sockets)
+{
+    polyloop::event_loop loop;
+    polyloop::run_until_complete(loop,
+        [&]
+        {
+            std::vector<polyloop::task<>> all;
+            for (int const number : sockets)
+                all.push_back(polyloop::spawn(
+                    [s = polyloop::tcp_stream(loop, polyloop::tcp::v4(), number)]() mutable
+                    {
+                        std::array<char, echo::buffer_size> data;
+                        for (error_code ec;;)
+                        {
+                            if constexpr (Idle)
+                                s.expires_after(echo::idle_limit);
+                            auto const n = s.read_some(asio::buffer(data), ec);
+                            if (ec)
+                                break;
+                            asio::write(s, asio::buffer(data, n), ec);
+                            if (ec)
+                                break;
+                        }
+                    }));
+            for (auto& t : all)
+                t.join();
+        });
+}
 
 } // namespace
 
@@ -154,4 +174,4 @@ echo::server const echo::polyloop_fibers{
     "polyloop_fibers", serve_fibers<false>, fibers_idle};
 echo::server const echo::polyloop_coroutines{
     "polyloop_coroutines", serve_coroutines<false>, coroutines_idle};
-echo::server const echo::polyloop_streams{"polyloop_streams", streams, streams_idle};
+echo::server const echo::polyloop_streams{"polyloop_streams", serve_streams<false>, serve_streams<true>};

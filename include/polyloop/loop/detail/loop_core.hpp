@@ -58,6 +58,16 @@ class task_registry
     virtual void detach() noexcept = 0;
 };
 
+/// What a room further up keeps with a loop, and has to end with it.
+class loop_attachment
+{
+  public:
+    virtual ~loop_attachment() = default;
+
+    /// The loop is being closed; its tasks have ended. While no thread runs it.
+    virtual void closing() noexcept = 0;
+};
+
 /// Work of the default executor, whose completion has to reach the loop as long as there is one.
 class executor_job
 {
@@ -365,7 +375,20 @@ class loop_core
     POLYLOOP_DECL task_registry&
     registry(std::unique_ptr<task_registry> (*make)(loop_core&));
 
-    // -- what a room further up attaches (the policy that is in force on this loop)
+    // -- what rooms further up attach
+
+    /// The sockets of the loop, made by `make` at first need.
+    template <class Attachment>
+    Attachment& sockets(std::unique_ptr<Attachment> (*make)(loop_core&))
+    {
+        std::lock_guard const lock(rare_mutex_);
+        require_open();
+        if (!sockets_)
+            sockets_ = make(*this);
+        return static_cast<Attachment&>(*sockets_);
+    }
+
+    // the policy that is in force on this loop
 
     void* ambient() const noexcept
     {
@@ -599,6 +622,7 @@ class loop_core
     unsigned running_ = 0;
     unsigned stops_ = 0;
     std::atomic<task_registry*> registry_ = nullptr;
+    std::unique_ptr<loop_attachment> sockets_;
     std::shared_ptr<void> ambient_;
     bool ambient_places_here_ = false;
     std::mutex rare_mutex_; // exception handler, default executor, registry

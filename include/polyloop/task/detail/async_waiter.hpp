@@ -2,8 +2,8 @@
 // Distributed under the Boost Software License, Version 1.0.
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
-#ifndef POLYLOOP_SYNC_DETAIL_ASYNC_WAITER_HPP
-#define POLYLOOP_SYNC_DETAIL_ASYNC_WAITER_HPP
+#ifndef POLYLOOP_TASK_DETAIL_ASYNC_WAITER_HPP
+#define POLYLOOP_TASK_DETAIL_ASYNC_WAITER_HPP
 
 #include <polyloop/task/detail/waiter.hpp>
 

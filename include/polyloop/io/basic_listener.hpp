@@ -1,0 +1,102 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_IO_BASIC_LISTENER_HPP
+#define POLYLOOP_IO_BASIC_LISTENER_HPP
+
+#include <polyloop/io/basic_stream.hpp>
+
+#include <boost/asio/basic_socket_acceptor.hpp>
+
+#include <utility>
+
+namespace polyloop {
+
+/// Accepts connections as `basic_stream`s, in the form of a blocking call.
+///
+/// Waiting, errors, limits, cancellation and thread safety are those of `basic_stream`; several
+/// may accept at once.
+template <class Protocol>
+class basic_listener : public detail::stream_base
+{
+  public:
+    using protocol_type = Protocol;
+    using endpoint_type = typename Protocol::endpoint;
+    using stream_type = basic_stream<Protocol>;
+
+    /// Listens at `endpoint`, on the running loop or the one the policy in force gives. Throws the
+    /// system's error.
+    explicit basic_listener(endpoint_type const& endpoint,
+                            int backlog = asio::socket_base::max_listen_connections)
+        : basic_listener(get_event_loop(), endpoint, backlog)
+    {
+    }
+    basic_listener(event_loop& loop, endpoint_type const& endpoint,
+                   int backlog = asio::socket_base::max_listen_connections)
+        : basic_listener(loop, listening(loop, endpoint, backlog))
+    {
+    }
+    /// Takes a listening socket of Asio over, with the options it has.
+    template <class Executor>
+    basic_listener(event_loop& loop, asio::basic_socket_acceptor<Protocol, Executor> socket)
+        : stream_base(loop)
+    {
+        socket.native_non_blocking(true);
+        set_open(detail::descriptor::open(core(), socket.release(), false));
+    }
+
+    basic_listener(basic_listener&&) noexcept = default;
+    basic_listener& operator=(basic_listener&&) noexcept = default;
+
+    /// The next connection, which belongs to `loop`, or to the listener's own.
+    stream_type accept(event_loop& loop, boost::system::error_code& ec)
+    {
+        stream_type s(loop);
+        s.take_over(accept_one(ec), ec);
+        return s;
+    }
+    stream_type accept(event_loop& loop)
+    {
+        boost::system::error_code ec;
+        stream_type s = accept(loop, ec);
+        check(ec);
+        return s;
+    }
+    stream_type accept(boost::system::error_code& ec)
+    {
+        return accept(*core().facade(), ec);
+    }
+    stream_type accept()
+    {
+        return accept(*core().facade());
+    }
+
+    /// Where it listens, with the port that the system chose for port 0.
+    endpoint_type local_endpoint() const
+    {
+        boost::system::error_code ec;
+        endpoint_type e;
+        std::size_t size = e.capacity();
+        get_name(false, e.data(), size, ec);
+        check(ec);
+        e.resize(size);
+        return e;
+    }
+
+  private:
+    using acceptor = asio::basic_socket_acceptor<Protocol, executor_type>;
+
+    static acceptor listening(event_loop& loop, endpoint_type const& endpoint, int backlog)
+    {
+        acceptor a(loop.get_executor(), endpoint.protocol());
+        a.set_option(asio::socket_base::reuse_address(true));
+        a.bind(endpoint);
+        a.listen(backlog);
+        return a;
+    }
+};
+
+} // namespace polyloop
+
+#endif

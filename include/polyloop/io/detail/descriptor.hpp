@@ -1,0 +1,200 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_IO_DETAIL_DESCRIPTOR_HPP
+#define POLYLOOP_IO_DETAIL_DESCRIPTOR_HPP
+
+#include <polyloop/task/detail/waiter.hpp>
+
+#include <boost/smart_ptr/intrusive_ptr.hpp>
+#include <boost/system/error_code.hpp>
+
+#include <atomic>
+#include <cstdint>
+
+namespace polyloop::detail {
+
+class readiness;
+
+/// Which way somebody wants to go.
+enum class direction : std::uint8_t
+{
+    read,
+    write
+};
+
+/// Somebody who waits for a descriptor to become ready.
+struct descriptor_waiter : waiter
+{
+    bool aborted = false; ///< the descriptor was closed, or its waits were cancelled
+};
+
+/// A socket that is open, with what is known of its readiness, and who waits for it.
+///
+/// What the kernel says comes by edges: a bit is set by an edge, and taken away by who found the
+/// socket exhausted, unless another edge came since it looked.
+///
+/// Invariants
+/// - The word is the lock, the two bits, whether the peer has ended (then the bit for reading stays),
+///   whether it is closed, whether its loop is, and the number of edges, which makes a bit that is taken away the one
+///   that was seen.
+/// - The number of the descriptor is given back once nobody can be in a system call with it:
+///   `users_` counts the open socket, and everybody in one but a single loop's own thread, which
+///   therefore takes the open socket away itself.
+class descriptor
+{
+  public:
+    using pointer = boost::intrusive_ptr<descriptor>;
+
+    /// Takes the number over, which must not block, and listens for its edges. Throws the system's
+    /// error, and has closed it then.
+    POLYLOOP_DECL static pointer open(loop_core& core, int number, bool connected);
+
+    loop_core& core() const noexcept
+    {
+        return *core_;
+    }
+    int number() const noexcept
+    {
+        return number_;
+    }
+
+    state_word::value state() const noexcept
+    {
+        return word_.load();
+    }
+    static bool ready(state_word::value v, direction d) noexcept
+    {
+        return v & bit(d);
+    }
+    static bool closed(state_word::value v) noexcept
+    {
+        return v & closed_bit;
+    }
+    /// It gave less than there might be, when its state was `seen`: the next one waits first.
+    void exhausted(state_word::value seen, direction d) noexcept
+    {
+        if (d == direction::write || !(seen & ended_bit))
+            word_.change(seen, seen & ~bit(d));
+    }
+    /// It would have blocked, whatever the bits said.
+    void would_block(state_word::value seen, direction d) noexcept
+    {
+        word_.change(seen, seen & ~bit(d));
+    }
+
+    /// Around a system call.
+    class use
+    {
+      public:
+        explicit use(descriptor& d) noexcept : descriptor_(d), counted_(!d.core_->near())
+        {
+            if (counted_)
+                d.users_.fetch_add(1, std::memory_order_acquire);
+        }
+        use(use const&) = delete;
+        use& operator=(use const&) = delete;
+        ~use()
+        {
+            if (counted_)
+                descriptor_.leave_use();
+        }
+        /// To be asked inside: the number is the socket's still.
+        bool valid() const noexcept
+        {
+            return !closed(descriptor_.state());
+        }
+
+      private:
+        descriptor& descriptor_;
+        bool const counted_;
+    };
+
+    /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `timed_out`,
+    /// `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
+    POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit);
+
+    /// For a handler: queues, or returns true where there is no need.
+    POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d) noexcept;
+    wait_place place(direction d) noexcept
+    {
+        return {this, d == direction::read ? &descriptor::leave_readers
+                                           : &descriptor::leave_writers};
+    }
+
+    /// Ends all waits by `operation_aborted`. From any thread.
+    void cancel() noexcept
+    {
+        abort(0);
+    }
+    /// The same, and nobody waits any more, as no edges will come.
+    void orphan() noexcept
+    {
+        abort(orphan_bit);
+    }
+    /// The same, and gives the number back. A second call does nothing. From any thread.
+    POLYLOOP_DECL void close() noexcept;
+    /// Takes it away from the loop and gives its number to the caller; -1 where it is closed. In
+    /// the loop's own thread, or while nobody uses the socket.
+    POLYLOOP_DECL int release() noexcept;
+
+    /// An edge, in the loop.
+    void edge(bool readable, bool writable, bool ended) noexcept;
+
+    friend void intrusive_ptr_add_ref(descriptor* d) noexcept
+    {
+        d->refs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    friend void intrusive_ptr_release(descriptor* d) noexcept
+    {
+        if (d->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+            delete d;
+    }
+
+  private:
+    static constexpr state_word::value readable_bit = 2;
+    static constexpr state_word::value writable_bit = 4;
+    static constexpr state_word::value ended_bit = 8;
+    static constexpr state_word::value closed_bit = 16;
+    static constexpr state_word::value orphan_bit = 32;
+    static constexpr state_word::value one_edge = 64;
+
+    static constexpr state_word::value bit(direction d) noexcept
+    {
+        return d == direction::read ? readable_bit : writable_bit;
+    }
+    wait_list& waiters(direction d) noexcept
+    {
+        return d == direction::read ? readers_ : writers_;
+    }
+
+    descriptor(loop_core& core, int number, state_word::value state) noexcept;
+    ~descriptor() = default;
+
+    POLYLOOP_DECL void abort(state_word::value set) noexcept;
+    bool end() noexcept;
+    POLYLOOP_DECL void leave_use() noexcept;
+    static void abort_all(section& s, wait_list& list) noexcept;
+    static bool leave_readers(void* self, waiter& w);
+    static bool leave_writers(void* self, waiter& w);
+
+    friend class readiness;
+
+    core_ptr core_;
+    readiness* set_ = nullptr; // lives as long as the core
+    bool listed_ = false;      // under the lock of the set
+    descriptor* prev_ = nullptr;
+    descriptor* next_ = nullptr;
+    int const number_;
+    std::atomic<unsigned> refs_ = 0;
+    std::atomic<unsigned> users_ = 1;
+    bool released_ = false; // before the last use ends: the number is somebody else's
+    state_word word_;
+    wait_list readers_;
+    wait_list writers_;
+};
+
+} // namespace polyloop::detail
+
+#endif

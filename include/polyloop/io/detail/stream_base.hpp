@@ -1,0 +1,219 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_IO_DETAIL_STREAM_BASE_HPP
+#define POLYLOOP_IO_DETAIL_STREAM_BASE_HPP
+
+#include <polyloop/io/detail/descriptor.hpp>
+#include <polyloop/loop/event_loop.hpp>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/socket_base.hpp>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace polyloop::detail {
+
+/// A buffer sequence as the system takes it: what goes into one call.
+class io_vectors
+{
+  public:
+    template <class Buffers>
+    explicit io_vectors(Buffers const& buffers)
+    {
+        auto const end = asio::buffer_sequence_end(buffers);
+        for (auto i = asio::buffer_sequence_begin(buffers);
+             i != end && count_ != all_.size(); ++i)
+        {
+            add(*i);
+        }
+    }
+
+    ::iovec* data() noexcept
+    {
+        return all_.data();
+    }
+    std::size_t count() const noexcept
+    {
+        return count_;
+    }
+    std::size_t bytes() const noexcept
+    {
+        return bytes_;
+    }
+
+  private:
+    void add(asio::const_buffer b) noexcept
+    {
+        if (b.size() == 0)
+            return;
+        all_[count_++] = {const_cast<void*>(b.data()), b.size()};
+        bytes_ += b.size();
+    }
+    void add(asio::mutable_buffer b) noexcept
+    {
+        add(asio::const_buffer(b));
+    }
+
+    std::array<::iovec, 64> all_;
+    std::size_t count_ = 0;
+    std::size_t bytes_ = 0;
+};
+
+/// What streams of all protocols have in common.
+class stream_base
+{
+  public:
+    using executor_type = event_loop::executor_type;
+    using duration = std::chrono::nanoseconds;
+    using time_point = std::chrono::steady_clock::time_point;
+
+    stream_base(stream_base const&) = delete;
+    stream_base& operator=(stream_base const&) = delete;
+
+    executor_type get_executor() const noexcept
+    {
+        return core_->io().get_executor();
+    }
+
+    bool is_open() const noexcept
+    {
+        return open_ && !descriptor::closed(open_->state());
+    }
+    /// The number of the system, which stays the stream's; -1 where it is closed.
+    int native_handle() const noexcept
+    {
+        return is_open() ? open_->number() : -1;
+    }
+
+    /// What waits ends by `operation_aborted`. From any thread.
+    void cancel() noexcept
+    {
+        if (open_)
+            open_->cancel();
+    }
+    /// Ends what waits by `operation_aborted`, and the connection. Later operations fail by
+    /// `bad_descriptor`. From any fiber and any thread; a second call does nothing.
+    void close() noexcept
+    {
+        if (open_)
+            open_->close();
+    }
+
+    /// Every operation that has not ended by then fails by `asio::error::timed_out`, those that
+    /// begin later, too, until another limit is set. Counts from the loop's time, and costs no
+    /// system call.
+    template <class Rep, class Period>
+    void expires_after(std::chrono::duration<Rep, Period> limit)
+    {
+        limit_ = saturating_add(core_->time(), to_nanoseconds(limit));
+    }
+    void expires_at(time_point when) noexcept
+    {
+        limit_ = when;
+    }
+    void expires_never() noexcept
+    {
+        limit_ = time_point::max();
+    }
+
+  protected:
+    explicit stream_base(event_loop& loop) noexcept : core_(&loop.core())
+    {
+    }
+    stream_base(stream_base&&) noexcept = default;
+    stream_base& operator=(stream_base&& other) noexcept
+    {
+        if (this != &other)
+        {
+            close();
+            core_ = other.core_;
+            open_ = std::move(other.open_);
+            limit_ = other.limit_;
+            turns_ = other.turns_;
+        }
+        return *this;
+    }
+    ~stream_base()
+    {
+        close();
+    }
+
+    loop_core& core() const noexcept
+    {
+        return *core_;
+    }
+    descriptor::pointer const& open() const noexcept
+    {
+        return open_;
+    }
+    void set_open(descriptor::pointer d) noexcept
+    {
+        close();
+        open_ = std::move(d);
+    }
+    /// A descriptor, unless there was an error already.
+    POLYLOOP_DECL void take_over(int number, boost::system::error_code& ec,
+                                 bool connected = true);
+    deadline limit() const noexcept
+    {
+        return limit_ == time_point::max() ? deadline() : deadline::at(limit_);
+    }
+
+    // Wait where they have to.
+    POLYLOOP_DECL std::size_t receive(void* where, std::size_t n, boost::system::error_code& ec);
+    POLYLOOP_DECL std::size_t receive(io_vectors& v, boost::system::error_code& ec);
+    POLYLOOP_DECL std::size_t send(void const* from, std::size_t n,
+                                   boost::system::error_code& ec);
+    POLYLOOP_DECL std::size_t send(io_vectors& v, boost::system::error_code& ec);
+    POLYLOOP_DECL void connect_to(int family, int protocol, ::sockaddr const* to,
+                                  ::socklen_t size, boost::system::error_code& ec);
+
+    /// A new connection's number, which does not block.
+    POLYLOOP_DECL int accept_one(boost::system::error_code& ec);
+
+    /// Once, without waiting: `would_block` where it has to be waited for.
+    POLYLOOP_DECL static std::size_t receive_now(descriptor& d, io_vectors& v,
+                                                 boost::system::error_code& ec);
+    POLYLOOP_DECL static std::size_t send_now(descriptor& d, io_vectors& v,
+                                              boost::system::error_code& ec);
+
+    POLYLOOP_DECL void get_option(int level, int name, void* data, std::size_t& size,
+                                  boost::system::error_code& ec) const;
+    POLYLOOP_DECL void set_option(int level, int name, void const* data, std::size_t size,
+                                  boost::system::error_code& ec);
+    POLYLOOP_DECL void get_name(bool remote, void* data, std::size_t& size,
+                                boost::system::error_code& ec) const;
+    POLYLOOP_DECL void shut_down(int how, boost::system::error_code& ec);
+    POLYLOOP_DECL std::size_t get_available(boost::system::error_code& ec) const;
+
+    static void check(boost::system::error_code const& ec)
+    {
+        if (ec) [[unlikely]]
+            throw_error(ec);
+    }
+
+  private:
+    template <direction Way, class Call>
+    std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
+    bool take_breath(boost::system::error_code& ec);
+
+    // So many operations in a row may need no wait before the others of the loop have their turn.
+    static constexpr std::uint8_t most_turns = 16;
+
+    core_ptr core_;
+    descriptor::pointer open_;
+    time_point limit_ = time_point::max();
+    std::uint8_t turns_ = most_turns;
+};
+
+} // namespace polyloop::detail
+
+#endif

@@ -1,0 +1,19 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#ifndef POLYLOOP_IO_LOCAL_STREAM_HPP
+#define POLYLOOP_IO_LOCAL_STREAM_HPP
+
+#include <polyloop/io/basic_stream.hpp>
+
+#include <boost/asio/local/stream_protocol.hpp>
+
+namespace polyloop {
+
+/// The same as `tcp_stream` for local (Unix) sockets.
+using local_stream = basic_stream<asio::local::stream_protocol>;
+
+} // namespace polyloop
+
+#endif

@@ -1,0 +1,200 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/io/detail/descriptor.hpp>
+
+#include <polyloop/io/detail/readiness.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace polyloop::detail {
+descriptor::descriptor(loop_core& core, int number, state_word::value state) noexcept
+    : core_(&core), number_(number), word_(state)
+{
+}
+
+descriptor::pointer descriptor::open(loop_core& core, int number, bool connected)
+{
+    try
+    {
+        // What a new connection can take is known, what it has to give is not.
+        pointer d(new descriptor(core, number, connected ? writable_bit : state_word::value(0)));
+        readiness::of(core).add(*d);
+        return d;
+    }
+    catch (...)
+    {
+        ::close(number);
+        throw;
+    }
+}
+
+boost::system::error_code descriptor::wait(direction d, deadline limit)
+{
+    blocker self;
+    descriptor_waiter w;
+    {
+        section s(word_);
+        if (closed(s.value)) [[unlikely]]
+            return boost::asio::error::bad_descriptor;
+        if (ready(s.value, d))
+            return {};
+        if (limit.passed()) [[unlikely]]
+            return boost::asio::error::timed_out;
+        if (s.value & orphan_bit) [[unlikely]]
+            return make_error_code(error::loop_closed);
+        if (!self.may_wait()) [[unlikely]]
+        {
+            s.finish();
+            try
+            {
+                self.refuse();
+            }
+            catch (boost::system::system_error const& e)
+            {
+                return e.code();
+            }
+        }
+        self.prepare(w);
+        waiters(d).push(w);
+    }
+    switch (self.wait(w, place(d), limit))
+    {
+    case wait_end::granted:
+        break;
+    case wait_end::timed_out:
+        return boost::asio::error::timed_out;
+    case wait_end::cancelled:
+        return boost::asio::error::operation_aborted;
+    }
+    if (w.aborted) [[unlikely]]
+        return boost::asio::error::operation_aborted;
+    return {};
+}
+
+bool descriptor::begin(descriptor_waiter& w, direction d) noexcept
+{
+    section s(word_);
+    if (s.value & (closed_bit | orphan_bit))
+    {
+        w.aborted = true;
+        return true;
+    }
+    if (ready(s.value, d))
+        return true;
+    waiters(d).push(w);
+    return false;
+}
+
+void descriptor::edge(bool readable, bool writable, bool ended) noexcept
+{
+    section s(word_);
+    if (closed(s.value))
+        return;
+    s.value += one_edge;
+    if (ended)
+        s.value |= ended_bit;
+    if (readable)
+    {
+        s.value |= readable_bit;
+        s.release_all(readers_);
+    }
+    if (writable)
+    {
+        s.value |= writable_bit;
+        s.release_all(writers_);
+    }
+}
+
+void descriptor::abort_all(section& s, wait_list& list) noexcept
+{
+    for (waiter* w = list.front(); w; w = w->next)
+        static_cast<descriptor_waiter*>(w)->aborted = true;
+    s.release_all(list);
+}
+
+void descriptor::abort(state_word::value set) noexcept
+{
+    section s(word_);
+    s.value |= set;
+    abort_all(s, readers_);
+    abort_all(s, writers_);
+}
+
+/// Ends the waits; false where that was done before.
+bool descriptor::end() noexcept
+{
+    section s(word_);
+    if (closed(s.value))
+        return false;
+    s.value |= closed_bit;
+    abort_all(s, readers_);
+    abort_all(s, writers_);
+    return true;
+}
+
+void descriptor::leave_use() noexcept
+{
+    if (users_.fetch_sub(1, std::memory_order_acq_rel) == 1 && !released_)
+        ::close(number_);
+}
+
+void descriptor::close() noexcept
+{
+    if (!end())
+        return;
+    set_->remove(*this);
+    if (!core_->single() || core_->near() || core_->is_closed())
+    {
+        leave_use();
+        return;
+    }
+    /// However the message ends.
+    struct departure
+    {
+        explicit departure(descriptor& d) noexcept : open(&d)
+        {
+        }
+        departure(departure&&) noexcept = default;
+        departure& operator=(departure&&) = delete;
+        ~departure()
+        {
+            if (open)
+                open->leave_use();
+        }
+        void operator()() noexcept
+        {
+        }
+
+        pointer open;
+    };
+    core_->post(departure(*this));
+}
+
+int descriptor::release() noexcept
+{
+    released_ = true;
+    if (!end())
+        return -1;
+    set_->remove(*this);
+    return number_;
+}
+
+bool descriptor::leave_readers(void* self, waiter& w)
+{
+    auto& d = *static_cast<descriptor*>(self);
+    return leave_wait(d.word_, w, [&](section&) { d.readers_.erase(w); });
+}
+
+bool descriptor::leave_writers(void* self, waiter& w)
+{
+    auto& d = *static_cast<descriptor*>(self);
+    return leave_wait(d.word_, w, [&](section&) { d.writers_.erase(w); });
+}
+
+} // namespace polyloop::detail

@@ -1,0 +1,314 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/io/detail/stream_base.hpp>
+
+#include <polyloop/task/detail/fiber.hpp>
+
+#include <boost/asio/error.hpp>
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace polyloop::detail {
+namespace {
+
+using boost::system::error_code;
+
+error_code system_error(int e) noexcept
+{
+    return {e, boost::system::system_category()};
+}
+
+bool would_block(int e) noexcept
+{
+    return e == EAGAIN || e == EWOULDBLOCK;
+}
+
+template <class Vectors>
+::msghdr message(Vectors& v) noexcept
+{
+    ::msghdr m{};
+    m.msg_iov = v.data();
+    m.msg_iovlen = v.count();
+    return m;
+}
+
+/// One try; false where it would block.
+template <direction Way, class Call>
+bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::size_t& done,
+             error_code& ec, Call call)
+{
+    ::ssize_t n;
+    do
+        n = call(d.number());
+    while (n < 0 && errno == EINTR);
+    done = 0;
+    if (n > 0 || (n == 0 && Way == direction::write)) [[likely]]
+    {
+        done = static_cast<std::size_t>(n);
+        if (done < wanted)
+            d.exhausted(seen, Way);
+        return true;
+    }
+    if (n == 0)
+        ec = boost::asio::error::eof;
+    else if (would_block(errno))
+    {
+        d.would_block(seen, Way);
+        return false;
+    }
+    else
+        ec = system_error(errno);
+    return true;
+}
+
+} // namespace
+
+/// Before one more operation that may need no wait. False where the fiber is to end.
+bool stream_base::take_breath(error_code& ec)
+{
+    turns_ = most_turns;
+    if (!try_current_fiber())
+        return true;
+    try
+    {
+        yield_current();
+        return true;
+    }
+    catch (boost::system::system_error const& e)
+    {
+        ec = e.code();
+        return false;
+    }
+}
+
+template <direction Way, class Call>
+inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Call call)
+{
+    ec.clear();
+    descriptor* const d = open_.get();
+    if (!d) [[unlikely]]
+    {
+        ec = boost::asio::error::bad_descriptor;
+        return 0;
+    }
+    if (wanted == 0) [[unlikely]]
+        return 0;
+    if (limit_ != time_point::max() && limit_ <= core_->time()) [[unlikely]]
+    {
+        ec = boost::asio::error::timed_out;
+        return 0;
+    }
+    for (;;)
+    {
+        state_word::value const seen = d->state();
+        if (descriptor::closed(seen)) [[unlikely]]
+        {
+            ec = boost::asio::error::bad_descriptor;
+            return 0;
+        }
+        if (!descriptor::ready(seen, Way))
+        {
+            ec = d->wait(Way, limit());
+            if (ec) [[unlikely]]
+                return 0;
+            turns_ = most_turns;
+            continue;
+        }
+        if (turns_ == 0) [[unlikely]]
+        {
+            if (!take_breath(ec))
+                return 0;
+            continue;
+        }
+        --turns_;
+        descriptor::use const used(*d);
+        if (!used.valid()) [[unlikely]]
+            continue;
+        std::size_t done;
+        if (attempt<Way>(*d, seen, wanted, done, ec, call)) [[likely]]
+            return done;
+    }
+}
+
+std::size_t stream_base::receive(void* where, std::size_t n, error_code& ec)
+{
+    return transfer<direction::read>(
+        n, ec, [=](int number) { return ::recv(number, where, n, 0); });
+}
+
+std::size_t stream_base::receive(io_vectors& v, error_code& ec)
+{
+    ::msghdr m = message(v);
+    return transfer<direction::read>(v.bytes(), ec,
+                                     [&](int number) { return ::recvmsg(number, &m, 0); });
+}
+
+std::size_t stream_base::send(void const* from, std::size_t n, error_code& ec)
+{
+    return transfer<direction::write>(
+        n, ec, [=](int number) { return ::send(number, from, n, MSG_NOSIGNAL); });
+}
+
+std::size_t stream_base::send(io_vectors& v, error_code& ec)
+{
+    ::msghdr m = message(v);
+    return transfer<direction::write>(
+        v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
+}
+
+void stream_base::take_over(int number, error_code& ec, bool connected)
+{
+    if (ec)
+        return;
+    try
+    {
+        set_open(descriptor::open(*core_, number, connected));
+    }
+    catch (boost::system::system_error const& e)
+    {
+        ec = e.code();
+    }
+}
+
+int stream_base::accept_one(error_code& ec)
+{
+    int accepted = -1;
+    transfer<direction::read>(1, ec, [&](int number) -> ::ssize_t {
+        do
+            accepted = ::accept4(number, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        while (accepted < 0 && errno == ECONNABORTED); // that one is gone before it came
+        return accepted < 0 ? -1 : 1;
+    });
+    return accepted;
+}
+
+namespace {
+
+template <direction Way, class Call>
+std::size_t try_now(descriptor& d, std::size_t wanted, error_code& ec, Call call)
+{
+    ec.clear();
+    descriptor::use const used(d);
+    auto const seen = d.state();
+    std::size_t done = 0;
+    if (descriptor::closed(seen))
+        ec = boost::asio::error::bad_descriptor;
+    else if (wanted != 0 && !attempt<Way>(d, seen, wanted, done, ec, call))
+        ec = boost::asio::error::would_block;
+    return done;
+}
+
+} // namespace
+
+std::size_t stream_base::receive_now(descriptor& d, io_vectors& v, error_code& ec)
+{
+    ::msghdr m = message(v);
+    return try_now<direction::read>(d, v.bytes(), ec,
+                                    [&](int number) { return ::recvmsg(number, &m, 0); });
+}
+
+std::size_t stream_base::send_now(descriptor& d, io_vectors& v, error_code& ec)
+{
+    ::msghdr m = message(v);
+    return try_now<direction::write>(
+        d, v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
+}
+
+void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::socklen_t size,
+                             error_code& ec)
+{
+    ec.clear();
+    close();
+    open_.reset();
+    int const number = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    if (number < 0)
+    {
+        ec = system_error(errno);
+        return;
+    }
+    int r;
+    do
+        r = ::connect(number, to, size);
+    while (r < 0 && errno == EINTR);
+    int const e = r < 0 ? errno : 0;
+    if (e != 0 && e != EINPROGRESS)
+    {
+        ::close(number);
+        ec = system_error(e);
+        return;
+    }
+    take_over(number, ec, e == 0);
+    if (e == 0 || ec)
+        return;
+    ec = open_->wait(direction::write, limit());
+    if (!ec)
+    {
+        int result = 0;
+        ::socklen_t length = sizeof result;
+        if (::getsockopt(number, SOL_SOCKET, SO_ERROR, &result, &length) != 0)
+            result = errno;
+        if (result != 0)
+            ec = system_error(result);
+    }
+    if (ec)
+        close();
+}
+
+void stream_base::get_option(int level, int name, void* data, std::size_t& size,
+                             error_code& ec) const
+{
+    auto length = static_cast<::socklen_t>(size);
+    if (::getsockopt(native_handle(), level, name, data, &length) != 0)
+        ec = system_error(errno);
+    else
+        ec.clear();
+    size = length;
+}
+
+void stream_base::set_option(int level, int name, void const* data, std::size_t size,
+                             error_code& ec)
+{
+    if (::setsockopt(native_handle(), level, name, data, static_cast<::socklen_t>(size)) != 0)
+        ec = system_error(errno);
+    else
+        ec.clear();
+}
+
+void stream_base::get_name(bool remote, void* data, std::size_t& size, error_code& ec) const
+{
+    auto* const name = static_cast<::sockaddr*>(data);
+    auto length = static_cast<::socklen_t>(size);
+    int const number = native_handle();
+    if ((remote ? ::getpeername(number, name, &length) : ::getsockname(number, name, &length)) != 0)
+        ec = system_error(errno);
+    else
+        ec.clear();
+    size = length;
+}
+
+void stream_base::shut_down(int how, error_code& ec)
+{
+    if (::shutdown(native_handle(), how) != 0)
+        ec = system_error(errno);
+    else
+        ec.clear();
+}
+
+std::size_t stream_base::get_available(error_code& ec) const
+{
+    int n = 0;
+    if (::ioctl(native_handle(), FIONREAD, &n) != 0)
+    {
+        ec = system_error(errno);
+        return 0;
+    }
+    ec.clear();
+    return static_cast<std::size_t>(n);
+}
+
+} // namespace polyloop::detail
