@@ -11,11 +11,11 @@
 #include <boost/asio/write.hpp>
 #include <iostream>
 
-void echo(polyloop::tcp::socket peer)
+void echo(polyloop::tcp_stream peer)
 {
     char data[4096];
-    while (auto n = peer.async_read_some(boost::asio::buffer(data), polyloop::use_fiber))
-        boost::asio::async_write(peer, boost::asio::buffer(data, n), polyloop::use_fiber);
+    while (auto n = peer.read_some(boost::asio::buffer(data)))
+        boost::asio::write(peer, boost::asio::buffer(data, n));
 }
 
 int main()

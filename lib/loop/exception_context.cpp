@@ -22,7 +22,12 @@ std::string describe_exception(std::exception_ptr const& e)
     }
     catch (boost::system::system_error const& x)
     {
-        return std::string(x.what()) + " [" + x.code().to_string() + "]";
+        std::string text = x.what();
+        // Boost's own text names the code already.
+        std::string const code = x.code().to_string();
+        if (text.find(code) == text.npos)
+            text += " [" + code + "]";
+        return text;
     }
     catch (std::exception const& x)
     {

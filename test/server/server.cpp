@@ -62,6 +62,27 @@ asio::awaitable<void> echo_in_a_coroutine(asio::ip::tcp::socket s)
     }
 }
 
+void echo_on_a_stream(tcp_stream s)
+{
+    char buffer[256];
+    for (;;)
+    {
+        std::size_t const n = s.read_some(asio::buffer(buffer));
+        asio::write(s, asio::buffer(buffer, n));
+    }
+}
+
+asio::awaitable<void> echo_on_a_stream_in_a_coroutine(tcp_stream s)
+{
+    char buffer[256];
+    for (;;)
+    {
+        std::size_t const n =
+            co_await s.async_read_some(asio::buffer(buffer), asio::use_awaitable);
+        co_await asio::async_write(s, asio::buffer(buffer, n), asio::use_awaitable);
+    }
+}
+
 tcp::socket connected(tcp::endpoint const& to)
 {
     tcp::socket s(get_running_loop().io_context());
@@ -105,7 +126,9 @@ BOOST_AUTO_TEST_CASE(serves_fiber_and_coroutine_handlers)
 {
     test::under_every_policy([] {
         for (server s : {start_server(any_port, echo_in_a_fiber),
-                         start_server(any_port, echo_in_a_coroutine)})
+                         start_server(any_port, echo_in_a_coroutine),
+                         start_server(any_port, echo_on_a_stream),
+                         start_server(any_port, echo_on_a_stream_in_a_coroutine)})
         {
             BOOST_TEST(s.endpoint().port() != 0);
             BOOST_TEST(s.is_serving());

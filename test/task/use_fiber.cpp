@@ -216,6 +216,27 @@ BOOST_AUTO_TEST_CASE(an_initiation_that_throws_leaves_no_trace)
     });
 }
 
+BOOST_AUTO_TEST_CASE(an_initiation_that_throws_behind_a_move_gives_its_memory_back)
+{
+    test::under_every_policy([] {
+        BOOST_CHECK_THROW(
+            operation<void(int)>(use_fiber,
+                                 [](auto handler) {
+                                     auto a =
+                                         asio::get_associated_allocator(handler);
+                                     using bytes = typename std::allocator_traits<
+                                         decltype(a)>::template rebind_alloc<std::byte>;
+                                     std::byte* const p = bytes(a).allocate(100);
+                                     auto const taken = std::move(handler);
+                                     // as Asio's own operations do it
+                                     bytes(asio::get_associated_allocator(handler))
+                                         .deallocate(p, 100);
+                                     throw std::logic_error("x");
+                                 }),
+            std::logic_error);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(outside_of_a_fiber_it_is_refused_before_the_operation_starts)
 {
     event_loop loop;

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_SERVER_SERVER_HPP
 #define POLYLOOP_SERVER_SERVER_HPP
 
+#include <polyloop/io/tcp_stream.hpp>
 #include <polyloop/loop/tcp.hpp>
 #include <polyloop/server/detail/connection_count.hpp>
 #include <polyloop/task/spawn.hpp>
@@ -116,24 +117,46 @@ class server
     std::shared_ptr<detail::server_state> state_;
 };
 
-/// What a server can call for each connection: `void(tcp::socket)`, run in a fiber, or
-/// `asio::awaitable<void>(tcp::socket)`; `asio::ip::tcp::socket` does as well.
+namespace detail {
+
+/// What a handler is called with: a socket of Asio if it takes one, else a stream for fibers.
+template <class H>
+using connection_of =
+    std::conditional_t<std::invocable<H const&, tcp::socket>, tcp::socket, tcp_stream>;
+
+template <class H>
+using connection_result = std::invoke_result_t<H const&, connection_of<H>>;
+
+} // namespace detail
+
+/// What a server can call for each connection: `void(tcp_stream)` or `void(tcp::socket)`, run in a
+/// fiber, or a coroutine, `asio::awaitable<void>` of the same; `asio::ip::tcp::socket` does as
+/// well.
 template <class H>
 concept connection_handler =
-    std::invocable<H const&, tcp::socket> && std::copy_constructible<H> &&
-    (std::is_void_v<std::invoke_result_t<H const&, tcp::socket>> ||
-     std::is_same_v<std::invoke_result_t<H const&, tcp::socket>, asio::awaitable<void>>);
+    std::invocable<H const&, detail::connection_of<H>> && std::copy_constructible<H> &&
+    (std::is_void_v<detail::connection_result<H>> ||
+     std::is_same_v<detail::connection_result<H>, asio::awaitable<void>>);
 
 namespace detail {
 
 POLYLOOP_DECL server start_server(tcp::endpoint const& endpoint, connection_starter start,
                                   server_options options);
 
+/// In its task.
+template <class Connection>
+Connection connection(tcp::socket socket)
+{
+    if constexpr (std::is_same_v<Connection, tcp_stream>)
+        return tcp_stream(get_running_loop(), std::move(socket));
+    else
+        return socket;
+}
+
 template <class H>
 connection_starter make_starter(H handler)
 {
-    constexpr bool coroutine =
-        !std::is_void_v<std::invoke_result_t<H const&, tcp::socket>>;
+    constexpr bool coroutine = !std::is_void_v<connection_result<H>>;
     // Shared, as a coroutine may refer to its handler's captures to its end.
     return [h = std::make_shared<H const>(std::move(handler))](
                event_loop& loop, std::optional<strand> const& on, tcp::socket socket,
@@ -151,7 +174,7 @@ connection_starter make_starter(H handler)
                           connection_count::ticket) -> asio::awaitable<void> {
                     try
                     {
-                        co_await (*f)(std::move(own));
+                        co_await (*f)(connection<connection_of<H>>(std::move(own)));
                     }
                     catch (boost::system::system_error const& e)
                     {
@@ -164,7 +187,7 @@ connection_starter make_starter(H handler)
             start([h, s = std::move(socket), t = std::move(ticket)]() mutable {
                 try
                 {
-                    (*h)(std::move(s));
+                    (*h)(connection<connection_of<H>>(std::move(s)));
                 }
                 catch (boost::system::system_error const& e)
                 {

@@ -76,42 +76,46 @@ class basic_fiber_waiter : public Wait
         using allocator_type = operation_allocator<void>;
         using cancellation_slot_type = operation_slot;
 
-        explicit handler(basic_fiber_waiter& w) noexcept : waiter_(&w)
+        explicit handler(basic_fiber_waiter& w) noexcept : waiter_(w)
         {
         }
-        handler(handler&& other) noexcept : waiter_(std::exchange(other.waiter_, nullptr))
+        handler(handler&& other) noexcept
+            : waiter_(other.waiter_), pending_(std::exchange(other.pending_, false))
         {
         }
         handler& operator=(handler&&) = delete;
         ~handler()
         {
-            if (waiter_)
-                waiter_->abandon();
+            if (pending_)
+                waiter_.abandon();
         }
 
+        // Also of one that was moved from: an initiation that throws behind the move gives the
+        // memory back with it.
         executor_type get_executor() const noexcept
         {
-            return fiber_executor(waiter_->self);
+            return fiber_executor(waiter_.self);
         }
         allocator_type get_allocator() const noexcept
         {
-            return allocator_type(waiter_->memory());
+            return allocator_type(waiter_.memory());
         }
         cancellation_slot_type get_cancellation_slot() const noexcept
         {
-            return waiter_->slot();
+            return waiter_.slot();
         }
 
         template <class... A>
         void operator()(A&&... args)
         {
-            basic_fiber_waiter* const w = std::exchange(waiter_, nullptr);
-            w->values_.emplace(std::forward<A>(args)...);
-            w->complete();
+            pending_ = false;
+            waiter_.values_.emplace(std::forward<A>(args)...);
+            waiter_.complete(); // which may end the wait, and this with it
         }
 
       private:
-        basic_fiber_waiter* waiter_;
+        basic_fiber_waiter& waiter_;
+        bool pending_ = true;
     };
 
     using Wait::Wait;
