@@ -5,6 +5,7 @@
 #include <polyloop/io/detail/descriptor.hpp>
 
 #include <polyloop/io/detail/readiness.hpp>
+#include <polyloop/task/detail/suspend.hpp>
 
 #include <boost/asio/error.hpp>
 
@@ -32,6 +33,52 @@ descriptor::pointer descriptor::open(loop_core& core, int number, bool connected
         ::close(number);
         throw;
     }
+}
+
+/// What `blocker` and its wait are together, for the most frequent of all waits.
+struct descriptor::fiber_in_wait : fiber_wait, descriptor_waiter
+{
+    fiber_in_wait(fiber& f, descriptor& d, direction w) noexcept
+        : fiber_wait(&fiber_in_wait::on_interrupt), self(f), waited(d), way(w)
+    {
+        grant = [](waiter* granted) {
+            static_cast<fiber_in_wait*>(static_cast<descriptor_waiter*>(granted))->self.wake();
+        };
+    }
+
+    static bool on_interrupt(fiber_wait& base, reason)
+    {
+        auto& w = static_cast<fiber_in_wait&>(base);
+        if (!w.waited.place(w.way).leave_as(w))
+            return false; // granted
+        w.aborted = true;
+        w.self.wake();
+        return true;
+    }
+
+    fiber& self;
+    descriptor& waited;
+    direction const way;
+};
+
+boost::system::error_code descriptor::wait_in(thread_frame& frame, fiber& self, direction d)
+{
+    if (self.may_be_interrupted()) [[unlikely]]
+        return wait(d, {});
+    fiber_in_wait w(self, *this, d);
+    {
+        section s(word_);
+        if (s.value & (closed_bit | orphan_bit | bit(d))) [[unlikely]]
+        {
+            s.finish();
+            return wait(d, {});
+        }
+        waiters(d).push(w);
+    }
+    self.suspend_in(frame, w);
+    if (w.aborted) [[unlikely]]
+        return boost::asio::error::operation_aborted;
+    return {};
 }
 
 boost::system::error_code descriptor::wait(direction d, deadline limit)
@@ -93,22 +140,28 @@ bool descriptor::begin(descriptor_waiter& w, direction d) noexcept
 
 void descriptor::edge(bool readable, bool writable, bool ended) noexcept
 {
-    section s(word_);
-    if (closed(s.value))
+    state_word::value v = word_.lock();
+    if (closed(v)) [[unlikely]]
+    {
+        word_.unlock(v);
         return;
-    s.value += one_edge;
-    if (ended)
-        s.value |= ended_bit;
-    if (readable)
+    }
+    v = (v + one_edge) | (readable ? readable_bit : 0) | (writable ? writable_bit : 0) |
+        (ended ? ended_bit : 0);
+    bool const reads = readable && !readers_.empty();
+    bool const writes = writable && !writers_.empty();
+    if (reads && !writes && !readers_.front()->next) [[likely]]
     {
-        s.value |= readable_bit;
+        waiter& only = readers_.pop();
+        word_.unlock(v);
+        only.grant(&only);
+        return;
+    }
+    section s(word_, v);
+    if (reads)
         s.release_all(readers_);
-    }
-    if (writable)
-    {
-        s.value |= writable_bit;
+    if (writes)
         s.release_all(writers_);
-    }
 }
 
 void descriptor::abort_all(section& s, wait_list& list) noexcept

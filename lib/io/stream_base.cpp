@@ -86,16 +86,31 @@ bool stream_base::take_breath(error_code& ec)
     }
 }
 
+/// Until it may be ready; false with an error. Not inlined: the caller asks for its frame anew.
+template <direction Way>
+BOOST_NOINLINE bool stream_base::wait(descriptor& d, error_code& ec)
+{
+    turns_ = most_turns;
+    thread_frame& frame = this_frame();
+    auto* const task = static_cast<task_base*>(frame.fiber);
+    if (limit_ == time_point::max() && task && task->ready_node::kind == node_kind::fiber)
+        [[likely]]
+        ec = d.wait_in(frame, static_cast<fiber&>(*task), Way);
+    else
+        ec = d.wait(Way, limit());
+    return !ec;
+}
+
 template <direction Way, class Call>
 inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Call call)
 {
-    ec.clear();
     descriptor* const d = open_.get();
     if (!d) [[unlikely]]
     {
         ec = boost::asio::error::bad_descriptor;
         return 0;
     }
+    ec.clear();
     if (wanted == 0) [[unlikely]]
         return 0;
     if (limit_ != time_point::max() && limit_ <= core_->time()) [[unlikely]]
@@ -113,10 +128,8 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
         }
         if (!descriptor::ready(seen, Way))
         {
-            ec = d->wait(Way, limit());
-            if (ec) [[unlikely]]
+            if (!wait<Way>(*d, ec)) [[unlikely]]
                 return 0;
-            turns_ = most_turns;
             continue;
         }
         if (turns_ == 0) [[unlikely]]
@@ -126,7 +139,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
             continue;
         }
         --turns_;
-        descriptor::use const used(*d);
+        descriptor::use const used(*d, core_->near());
         if (!used.valid()) [[unlikely]]
             continue;
         std::size_t done;
@@ -193,7 +206,7 @@ template <direction Way, class Call>
 std::size_t try_now(descriptor& d, std::size_t wanted, error_code& ec, Call call)
 {
     ec.clear();
-    descriptor::use const used(d);
+    descriptor::use const used(d, d.core().near());
     auto const seen = d.state();
     std::size_t done = 0;
     if (descriptor::closed(seen))

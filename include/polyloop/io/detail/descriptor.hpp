@@ -88,7 +88,8 @@ class descriptor
     class use
     {
       public:
-        explicit use(descriptor& d) noexcept : descriptor_(d), counted_(!d.core_->near())
+        /// `near`: in a single loop's own thread.
+        use(descriptor& d, bool near) noexcept : descriptor_(d), counted_(!near)
         {
             if (counted_)
                 d.users_.fetch_add(1, std::memory_order_acquire);
@@ -103,7 +104,7 @@ class descriptor
         /// To be asked inside: the number is the socket's still.
         bool valid() const noexcept
         {
-            return !closed(descriptor_.state());
+            return !counted_ || !closed(descriptor_.state());
         }
 
       private:
@@ -114,6 +115,10 @@ class descriptor
     /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `timed_out`,
     /// `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
     POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit);
+    /// The same without a limit, for the fiber that runs on the calling thread's frame. The caller
+    /// touches nothing thread-local afterwards.
+    POLYLOOP_DECL boost::system::error_code wait_in(thread_frame& frame, fiber& self,
+                                                    direction d);
 
     /// For a handler: queues, or returns true where there is no need.
     POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d) noexcept;
@@ -180,6 +185,7 @@ class descriptor
     static bool leave_writers(void* self, waiter& w);
 
     friend class readiness;
+    struct fiber_in_wait;
 
     core_ptr core_;
     readiness* set_ = nullptr; // lives as long as the core

@@ -203,6 +203,8 @@ class stream_base
   private:
     template <direction Way, class Call>
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
+    template <direction Way>
+    bool wait(descriptor& d, boost::system::error_code& ec);
     bool take_breath(boost::system::error_code& ec);
 
     // So many operations in a row may need no wait before the others of the loop have their turn.
