@@ -137,7 +137,8 @@ class stream_base
             core_ = other.core_;
             open_ = std::move(other.open_);
             limit_ = other.limit_;
-            turns_ = other.turns_;
+            reads_left_ = other.reads_left_;
+            writes_left_ = other.writes_left_;
         }
         return *this;
     }
@@ -205,15 +206,22 @@ class stream_base
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
     template <direction Way>
     bool wait(descriptor& d, boost::system::error_code& ec);
-    bool take_breath(boost::system::error_code& ec);
+    bool take_breath(std::uint8_t& left, boost::system::error_code& ec);
+    template <direction Way>
+    std::uint8_t& left() noexcept
+    {
+        return Way == direction::read ? reads_left_ : writes_left_;
+    }
 
-    // So many operations in a row may need no wait before the others of the loop have their turn.
+    // So many operations in a row may need no wait before the others of the loop have their turn:
+    // the reader's and the writer's each, as these may run at the same time.
     static constexpr std::uint8_t most_turns = 16;
 
     core_ptr core_;
     descriptor::pointer open_;
     time_point limit_ = time_point::max();
-    std::uint8_t turns_ = most_turns;
+    std::uint8_t reads_left_ = most_turns;
+    std::uint8_t writes_left_ = most_turns;
 };
 
 } // namespace polyloop::detail
