@@ -120,6 +120,9 @@ run_installed()
         cmake --install "build/$kind" --prefix "build/stage/$kind" > /dev/null
         consumer "installed-$kind" installed "-DCMAKE_PREFIX_PATH=$root/build/stage/$kind"
     done
+    # Some distributions' compilers have flags of their own, and no say in the library's layout.
+    consumer installed-flags installed "-DCMAKE_PREFIX_PATH=$root/build/stage/debug" \
+        -DCMAKE_CXX_FLAGS=-fcf-protection=full
 }
 
 run_subdirectory()

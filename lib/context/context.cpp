@@ -113,9 +113,13 @@ void context_node::end() noexcept
     locals_.reset();
 }
 
-BOOST_NOINLINE thread_frame& this_frame() noexcept
+POLYLOOP_READS_FRAME thread_frame& this_frame() noexcept
 {
-    return frame_here;
+    thread_frame* f = &frame_here;
+#if defined(__clang__)
+    asm volatile("" : "+r"(f)); // what clang has in place of GCC's attribute
+#endif
+    return *f;
 }
 
 BOOST_NOINLINE context_node& this_thread_node()

@@ -19,12 +19,13 @@ descriptor::descriptor(loop_core& core, int number, state_word::value state) noe
 {
 }
 
-descriptor::pointer descriptor::open(loop_core& core, int number, bool connected)
+descriptor::pointer descriptor::open(loop_core& core, int number, bool connected, bool whole)
 {
     try
     {
         // What a new connection can take is known, what it has to give is not.
-        pointer d(new descriptor(core, number, connected ? writable_bit : state_word::value(0)));
+        pointer d(new descriptor(
+            core, number, (connected ? writable_bit : 0) | (whole ? 0 : broken_bit)));
         readiness::of(core).add(*d);
         return d;
     }
@@ -61,17 +62,19 @@ struct descriptor::fiber_in_wait : fiber_wait, descriptor_waiter
     direction const way;
 };
 
-boost::system::error_code descriptor::wait_in(thread_frame& frame, fiber& self, direction d)
+boost::system::error_code descriptor::wait_in(thread_frame& frame, fiber& self, direction d,
+                                              unsigned cancels)
 {
     if (self.may_be_interrupted()) [[unlikely]]
-        return wait(d, {});
+        return wait(d, {}, cancels);
     fiber_in_wait w(self, *this, d);
     {
         section s(word_);
-        if (s.value & (closed_bit | orphan_bit | bit(d))) [[unlikely]]
+        if ((s.value & (closed_bit | orphan_bit | bit(d))) || this->cancels() != cancels)
+            [[unlikely]]
         {
             s.finish();
-            return wait(d, {});
+            return wait(d, {}, cancels);
         }
         waiters(d).push(w);
     }
@@ -81,7 +84,7 @@ boost::system::error_code descriptor::wait_in(thread_frame& frame, fiber& self, 
     return {};
 }
 
-boost::system::error_code descriptor::wait(direction d, deadline limit)
+boost::system::error_code descriptor::wait(direction d, deadline limit, unsigned cancels)
 {
     blocker self;
     descriptor_waiter w;
@@ -89,6 +92,8 @@ boost::system::error_code descriptor::wait(direction d, deadline limit)
         section s(word_);
         if (closed(s.value)) [[unlikely]]
             return boost::asio::error::bad_descriptor;
+        if (this->cancels() != cancels) [[unlikely]]
+            return boost::asio::error::operation_aborted;
         if (ready(s.value, d))
             return {};
         if (limit.passed()) [[unlikely]]
@@ -124,10 +129,10 @@ boost::system::error_code descriptor::wait(direction d, deadline limit)
     return {};
 }
 
-bool descriptor::begin(descriptor_waiter& w, direction d) noexcept
+bool descriptor::begin(descriptor_waiter& w, direction d, unsigned cancels) noexcept
 {
     section s(word_);
-    if (s.value & (closed_bit | orphan_bit))
+    if ((s.value & (closed_bit | orphan_bit)) || this->cancels() != cancels)
     {
         w.aborted = true;
         return true;
@@ -138,7 +143,7 @@ bool descriptor::begin(descriptor_waiter& w, direction d) noexcept
     return false;
 }
 
-void descriptor::edge(bool readable, bool writable, bool ended) noexcept
+void descriptor::edge(bool readable, bool writable, bool broken) noexcept
 {
     state_word::value v = word_.lock();
     if (closed(v)) [[unlikely]]
@@ -147,7 +152,7 @@ void descriptor::edge(bool readable, bool writable, bool ended) noexcept
         return;
     }
     v = (v + one_edge) | (readable ? readable_bit : 0) | (writable ? writable_bit : 0) |
-        (ended ? ended_bit : 0);
+        (broken ? broken_bit : 0);
     bool const reads = readable && !readers_.empty();
     bool const writes = writable && !writers_.empty();
     if (reads && !writes && !readers_.front()->next) [[likely]]
@@ -175,6 +180,7 @@ void descriptor::abort(state_word::value set) noexcept
 {
     section s(word_);
     s.value |= set;
+    cancels_.store(cancels() + 1, std::memory_order_relaxed);
     abort_all(s, readers_);
     abort_all(s, writers_);
 }
@@ -189,6 +195,17 @@ bool descriptor::end() noexcept
     abort_all(s, readers_);
     abort_all(s, writers_);
     return true;
+}
+
+/// False where the number was given back: it may be somebody else's by now.
+bool descriptor::enter_use() noexcept
+{
+    unsigned n = users_.load(std::memory_order_relaxed);
+    while (n != 0 && !users_.compare_exchange_weak(n, n + 1, std::memory_order_acquire,
+                                                   std::memory_order_relaxed))
+    {
+    }
+    return n != 0;
 }
 
 void descriptor::leave_use() noexcept
@@ -207,34 +224,28 @@ void descriptor::close() noexcept
         leave_use();
         return;
     }
-    /// However the message ends.
-    struct departure
-    {
-        explicit departure(descriptor& d) noexcept : open(&d)
-        {
-        }
-        departure(departure&&) noexcept = default;
-        departure& operator=(departure&&) = delete;
-        ~departure()
-        {
-            if (open)
-                open->leave_use();
-        }
-        void operator()() noexcept
-        {
-        }
+    // Once, as the end comes once.
+    departure_.act = &descriptor::on_departure;
+    departure_.kind = node_kind::handler;
+    departure_.open = this;
+    intrusive_ptr_add_ref(this);
+    if (!core_->schedule(departure_))
+        on_departure(&departure_, ready_node::verb::discard);
+}
 
-        pointer open;
-    };
-    core_->post(departure(*this));
+void descriptor::on_departure(ready_node* n, ready_node::verb) noexcept
+{
+    pointer const self(static_cast<departure*>(n)->open, false);
+    self->leave_use();
 }
 
 int descriptor::release() noexcept
 {
-    released_ = true;
     if (!end())
         return -1;
+    released_ = true;
     set_->remove(*this);
+    leave_use();
     return number_;
 }
 

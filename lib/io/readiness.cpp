@@ -6,12 +6,14 @@
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/asio/version.hpp>
 
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <memory>
 #include <utility>
 
 // Asio's own wait for a descriptor arms it anew each time, by a system call. An operation of its
@@ -43,15 +45,17 @@ class readiness::watcher
 #if defined(POLYLOOP_REACTOR_OPERATION)
     watcher(readiness& set, loop_core& core, int number)
         : set_(set), core_(core), number_(number),
-          reactor_(asio::use_service<reactor>(core.io())), operation_(*this)
+          reactor_(asio::use_service<reactor>(core.io()))
     {
         reactor_.init_task();
         if (int const e = reactor_.register_descriptor(number_, data_))
             fail(e, "cannot wait for the sockets of a loop");
+        operation_ = new operation(*this);
         begin();
     }
     ~watcher()
     {
+        operation_->owner = nullptr;
         reactor_.deregister_internal_descriptor(number_, data_);
         reactor_.cleanup_descriptor_data(data_);
     }
@@ -59,12 +63,13 @@ class readiness::watcher
   private:
     using reactor = asio::detail::reactor;
 
-    /// Invariant: it is queued in the reactor but while its completion runs.
+    /// Invariant: it is queued, in the reactor or by that in the scheduler, but while its completion
+    /// runs; so it deletes itself where it finds its owner gone, or is destroyed.
     struct operation : asio::detail::reactor_op
     {
         explicit operation(watcher& w)
             : reactor_op(boost::system::error_code(), &operation::perform, &operation::complete),
-              owner(w)
+              owner(&w)
         {
         }
 
@@ -72,29 +77,30 @@ class readiness::watcher
         // nobody can have taken an edge since the last look; else somebody may have.
         static status perform(reactor_op* base)
         {
-            watcher& w = static_cast<operation*>(base)->owner;
-            if (!std::exchange(w.beginning_, false))
+            watcher* const w = static_cast<operation*>(base)->owner;
+            if (!w || !std::exchange(w->beginning_, false))
                 return done;
-            if (w.core_.single())
+            if (w->core_.single())
                 return not_done;
-            pollfd p{w.number_, POLLIN, 0};
+            pollfd p{w->number_, POLLIN, 0};
             return ::poll(&p, 1, 0) > 0 ? done : not_done;
         }
 
         static void complete(void* scheduler, asio::detail::operation* base,
                              boost::system::error_code const&, std::size_t)
         {
-            if (scheduler) // else it is only destroyed
-                static_cast<operation*>(base)->owner.on_edges();
+            std::unique_ptr<operation> self(static_cast<operation*>(base));
+            if (scheduler && self->owner)
+                self.release()->owner->on_edges();
         }
 
-        watcher& owner;
+        watcher* owner; // changed while no thread runs the loop
     };
 
     void begin()
     {
         beginning_ = true; // until it was tried, under the reactor's lock
-        reactor_.start_op(reactor::read_op, number_, data_, &operation_, false, true);
+        reactor_.start_op(reactor::read_op, number_, data_, operation_, false, true);
         take_work_back();
     }
 
@@ -104,12 +110,16 @@ class readiness::watcher
     reactor& reactor_;
     reactor::per_descriptor_data data_{};
     bool beginning_ = false;
-    operation operation_;
+    operation* operation_; // its own owner
 #else
     watcher(readiness& set, loop_core& core, int number)
         : set_(set), core_(core), descriptor_(core.io(), ::dup(number))
     {
         begin();
+    }
+    ~watcher()
+    {
+        core_.work_started(); // the aborted wait will be counted down by its own handler
     }
 
   private:
@@ -178,7 +188,7 @@ void readiness::add(descriptor& d)
 {
     std::lock_guard const lock(mutex_);
     epoll_event e{};
-    e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    e.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     e.data.ptr = &d;
     if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, d.number(), &e) != 0)
         fail(errno, "cannot wait for a socket");
@@ -232,9 +242,11 @@ void readiness::look() noexcept
         for (int i = 0; i < n; ++i)
         {
             std::uint32_t const e = events[static_cast<std::size_t>(i)].events;
-            bool const ended = e & (EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+            bool const failed = e & (EPOLLERR | EPOLLHUP);
+            // After either of these a short read does not mean that nothing is left.
+            bool const broken = failed || (e & (EPOLLRDHUP | EPOLLPRI));
             static_cast<descriptor*>(events[static_cast<std::size_t>(i)].data.ptr)
-                ->edge(ended || (e & EPOLLIN), e & (EPOLLOUT | EPOLLERR | EPOLLHUP), ended);
+                ->edge(broken || (e & EPOLLIN), failed || (e & EPOLLOUT), broken);
         }
     } while (n == static_cast<int>(events.size()));
 }

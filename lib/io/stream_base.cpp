@@ -88,16 +88,16 @@ bool stream_base::take_breath(std::uint8_t& left, error_code& ec)
 
 /// Until it may be ready; false with an error. Not inlined: the caller asks for its frame anew.
 template <direction Way>
-BOOST_NOINLINE bool stream_base::wait(descriptor& d, error_code& ec)
+BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_code& ec)
 {
     left<Way>() = most_turns;
     thread_frame& frame = this_frame();
     auto* const task = static_cast<task_base*>(frame.fiber);
     if (limit_ == time_point::max() && task && task->ready_node::kind == node_kind::fiber)
         [[likely]]
-        ec = d.wait_in(frame, static_cast<fiber&>(*task), Way);
+        ec = d.wait_in(frame, static_cast<fiber&>(*task), Way, cancels);
     else
-        ec = d.wait(Way, limit());
+        ec = d.wait(Way, limit(), cancels);
     return !ec;
 }
 
@@ -118,6 +118,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
         ec = boost::asio::error::timed_out;
         return 0;
     }
+    unsigned const cancels = d->cancels();
     for (;;)
     {
         state_word::value const seen = d->state();
@@ -128,7 +129,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
         }
         if (!descriptor::ready(seen, Way))
         {
-            if (!wait<Way>(*d, ec)) [[unlikely]]
+            if (!wait<Way>(*d, cancels, ec)) [[unlikely]]
                 return 0;
             continue;
         }
@@ -174,13 +175,13 @@ std::size_t stream_base::send(io_vectors& v, error_code& ec)
         v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
 }
 
-void stream_base::take_over(int number, error_code& ec, bool connected)
+void stream_base::take_over(int number, error_code& ec, bool whole, bool connected)
 {
     if (ec)
         return;
     try
     {
-        set_open(descriptor::open(*core_, number, connected));
+        set_open(descriptor::open(*core_, number, connected, whole));
     }
     catch (boost::system::system_error const& e)
     {
@@ -209,7 +210,7 @@ std::size_t try_now(descriptor& d, std::size_t wanted, error_code& ec, Call call
     descriptor::use const used(d, d.core().near());
     auto const seen = d.state();
     std::size_t done = 0;
-    if (descriptor::closed(seen))
+    if (!used.valid() || descriptor::closed(seen))
         ec = boost::asio::error::bad_descriptor;
     else if (wanted != 0 && !attempt<Way>(d, seen, wanted, done, ec, call))
         ec = boost::asio::error::would_block;
@@ -255,10 +256,13 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
         ec = system_error(e);
         return;
     }
-    take_over(number, ec, e == 0);
+    take_over(number, ec, family != AF_UNIX, e == 0);
     if (e == 0 || ec)
         return;
-    ec = open_->wait(direction::write, limit());
+    ec = open_->wait(direction::write, limit(), open_->cancels());
+    descriptor::use const used(*open_, core_->near());
+    if (!ec && !used.valid())
+        ec = boost::asio::error::operation_aborted;
     if (!ec)
     {
         int result = 0;

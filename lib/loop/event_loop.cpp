@@ -60,12 +60,12 @@ std::size_t event_loop::task_count() const noexcept
 }
 
 // One thread-local read each, and out of line like every access to it.
-BOOST_NOINLINE event_loop* try_get_running_loop() noexcept
+POLYLOOP_READS_FRAME event_loop* try_get_running_loop() noexcept
 {
     return detail::frame_here.loop;
 }
 
-BOOST_NOINLINE event_loop& get_running_loop()
+POLYLOOP_READS_FRAME event_loop& get_running_loop()
 {
     if (event_loop* const l = detail::frame_here.loop) [[likely]]
         return *l;

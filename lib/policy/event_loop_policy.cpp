@@ -171,7 +171,7 @@ strand make_strand(std::string name)
 
 namespace detail {
 
-loop_core* placed_here() noexcept
+POLYLOOP_READS_FRAME loop_core* placed_here() noexcept
 {
     loop_core* const core = frame_here.core;
     if (!core || !core->single()) [[unlikely]]

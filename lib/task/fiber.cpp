@@ -31,12 +31,12 @@ namespace polyloop::detail {
 //   switch; else the stack is parked in `main`, context and all, and given back to the pool by
 //   whoever runs next. So many short fibers run on one stack, which is in the cache.
 
-task_base* current_task() noexcept
+POLYLOOP_READS_FRAME task_base* current_task() noexcept
 {
     return static_cast<task_base*>(frame_here.fiber);
 }
 
-fiber* try_current_fiber() noexcept
+POLYLOOP_READS_FRAME fiber* try_current_fiber() noexcept
 {
     task_base* const t = static_cast<task_base*>(frame_here.fiber);
     return t && t->ready_node::kind == node_kind::fiber ? static_cast<fiber*>(t) : nullptr;
@@ -91,7 +91,7 @@ BOOST_NOINLINE bool fiber::take_stack() noexcept
     }
 }
 
-void fiber::resume() noexcept
+POLYLOOP_READS_FRAME void fiber::resume() noexcept
 {
     BOOST_ASSERT(suspended_);
     if (!slot_ && !take_stack()) [[unlikely]]
@@ -109,7 +109,7 @@ void fiber::resume() noexcept
 }
 
 /// In `main`: leaves the stack, or has the next one take it over.
-BOOST_NOINLINE void fiber::end() noexcept
+POLYLOOP_READS_FRAME void fiber::end() noexcept
 {
     thread_frame& frame = frame_here;
     stack_slot& slot = *slot_;
@@ -141,7 +141,7 @@ BOOST_NOINLINE void fiber::end() noexcept
     switch_to(frame, slot, *to);
 }
 
-BOOST_NOINLINE void fiber::suspend(fiber_wait& w) noexcept
+POLYLOOP_READS_FRAME void fiber::suspend(fiber_wait& w) noexcept
 {
     suspend_in(frame_here, w);
 }
@@ -152,7 +152,7 @@ BOOST_NOINLINE static void check_wait(fiber* f)
     (f ? *f : current_fiber()).check_cancel();
 }
 
-BOOST_NOINLINE void yield_current()
+POLYLOOP_READS_FRAME void yield_current()
 {
     thread_frame& frame = frame_here;
     fiber* const f = try_current_fiber();

@@ -46,6 +46,9 @@ namespace {
 
 constexpr std::size_t slab_size = 64u << 20; // for default stacks that is less than 64 of them
 constexpr std::size_t most_per_slab = 64;
+
+// Address space and no memory: large frames shall not step over it.
+constexpr std::size_t guard_length = 64 * 1024;
 constexpr std::size_t let_go_at_once = 64; // some 0.1 ms
 constexpr unsigned draws_per_tick = 256;
 
@@ -153,7 +156,7 @@ void stack_slot::paint() noexcept
     constexpr std::uintptr_t red_zone = 256;
     auto* const from = static_cast<word*>(const_cast<void*>(bottom));
     auto* const to = reinterpret_cast<word*>(
-        (reinterpret_cast<std::uintptr_t>(where.stack_pointer()) - red_zone) / sizeof(word) * sizeof(word));
+        (reinterpret_cast<std::uintptr_t>(where.stack) - red_zone) / sizeof(word) * sizeof(word));
     // The rest kept its paint from the last time.
     fill(const_cast<word*>(first_used(from, to)), to);
 }
@@ -213,7 +216,7 @@ stack_pool::stack_pool(loop_core& core, stack_entry first)
     : core_(&core), shared_(!core.single()), entry_(first), paints_(core.debug()),
       page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
       stack_size_(rounded(core.options().stacks.size, page_)),
-      guard_size_(core.options().stacks.guard ? page_ : 0), keep_(core.options().stacks.keep)
+      guard_size_(core.options().stacks.guard ? rounded(guard_length, page_) : 0), keep_(core.options().stacks.keep)
 {
 }
 

@@ -28,7 +28,7 @@ namespace {
 void enter(boost::context::detail::transfer_t came) noexcept
 {
     auto& from = *static_cast<execution*>(came.data);
-    from.where.context = came.fctx;
+    from.where.stack = came.fctx;
     // The running fiber's, since the context itself carries nothing.
     static_cast<fiber&>(static_cast<task_base&>(*this_frame().fiber)).slot()->pool->entry()(&from);
 }
@@ -49,7 +49,7 @@ void prepare_stack(execution& e, void* top, [[maybe_unused]] std::size_t size,
     e.where.frame = nullptr;
     e.where.code = reinterpret_cast<void*>(entry);
 #else
-    e.where.context = boost::context::detail::make_fcontext(top, size, &enter);
+    e.where.stack = boost::context::detail::make_fcontext(top, size, &enter);
 #endif
 }
 

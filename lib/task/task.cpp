@@ -126,7 +126,7 @@ fiber* waiting_fiber(task_base& t)
 
 } // namespace
 
-void wait_done(task_base& t)
+POLYLOOP_READS_FRAME void wait_done(task_base& t)
 {
     if (t.done())
         return;

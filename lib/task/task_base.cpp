@@ -211,7 +211,7 @@ int task_base::uncancel(bool met) noexcept
     return n > 0 ? n - 1 : 0;
 }
 
-void task_base::wake() noexcept
+POLYLOOP_READS_FRAME void task_base::wake() noexcept
 {
     if (core_.single() && frame_here.core == &core_) [[likely]]
     {

@@ -6,7 +6,7 @@
 
 namespace polyloop::detail {
 
-void operation_wait::complete() noexcept
+POLYLOOP_READS_FRAME void operation_wait::complete() noexcept
 {
     thread_frame& frame = frame_here;
     if (frame.fiber == &self)

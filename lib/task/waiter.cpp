@@ -101,7 +101,7 @@ steady_time deadline::time() const noexcept
     return saturating_add(core ? core->time() : std::chrono::steady_clock::now(), count_);
 }
 
-blocker::blocker() noexcept
+POLYLOOP_READS_FRAME blocker::blocker() noexcept
 {
     thread_frame const& frame = this_frame();
     auto* const task = static_cast<task_base*>(frame.fiber);
@@ -137,7 +137,7 @@ void blocker::wake_thread(waiter* w)
     t.condition.notify_one();
 }
 
-wait_end blocker::wait(waiter& w, wait_place place, deadline limit)
+POLYLOOP_READS_FRAME wait_end blocker::wait(waiter& w, wait_place place, deadline limit)
 {
     if (!fiber_)
         return block(w, &place, limit.time());

@@ -20,7 +20,9 @@
 #include <polyloop/task/timeout.hpp>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -362,6 +364,112 @@ BOOST_AUTO_TEST_CASE(any_token_does)
     });
 }
 
+BOOST_AUTO_TEST_CASE(a_cancellation_that_finds_nobody_waiting_is_kept)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        local_pair p;
+        char three[3];
+        for (bool const of_the_task : {true, false})
+        {
+            BOOST_REQUIRE(::write(p.far, "abc", 3) == 3);
+            // all that was asked for, so that more might be there: the next one tries
+            BOOST_TEST(p.near.read_some(asio::buffer(three)) == 3u);
+            auto reads = spawn([&] {
+                return test::code_of(
+                    [&] { p.near.async_read_some(asio::buffer(three), use_fiber); });
+            });
+            this_fiber::yield(); // it has begun, and its completion is on its way
+            of_the_task ? void(reads.cancel()) : p.near.cancel();
+            BOOST_TEST(reads.join() == asio::error::operation_aborted);
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(any_type_of_cancellation_ends_an_operation)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        for (auto const type : {asio::cancellation_type::total, asio::cancellation_type::partial,
+                                asio::cancellation_type::terminal})
+        {
+            local_pair p;
+            char byte;
+            asio::cancellation_signal signal;
+            error_code got;
+            bool called = false;
+            p.near.async_read_some(asio::buffer(&byte, 1),
+                                   asio::bind_cancellation_slot(
+                                       signal.slot(), [&](error_code ec, std::size_t) {
+                                           got = ec;
+                                           called = true;
+                                       }));
+            signal.emit(type);
+            while (!called)
+                this_fiber::yield();
+            BOOST_TEST(got == asio::error::operation_aborted);
+        }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_number_that_was_given_back_is_not_touched_again)
+{
+    for (unsigned const threads : {1u, 2u})
+    {
+        event_loop loop(loop_options{.concurrency = threads});
+        run_until_complete(loop, [] {
+            local_pair p;
+            BOOST_REQUIRE(::write(p.far, "abc", 3) == 3);
+            char byte;
+            p.near.read_some(asio::buffer(&byte, 1)); // there is more
+            std::atomic<bool> called = false;
+            p.near.async_read_some(asio::buffer(&byte, 1),
+                                   [&](error_code, std::size_t) { called = true; });
+            int const number = p.near.native_handle();
+            p.near.close();
+            int const other = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+            BOOST_TEST(other == number);
+            while (!called)
+                this_fiber::yield();
+            BOOST_TEST(::fcntl(other, F_GETFD) != -1);
+            ::close(other);
+        });
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_read_that_ends_early_is_not_taken_for_the_last)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        // A descriptor that is sent along ends a read.
+        local_pair p;
+        BOOST_REQUIRE(::write(p.far, "abc", 3) == 3);
+        ::iovec part{const_cast<char*>("def"), 3};
+        alignas(::cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+        ::msghdr m{};
+        m.msg_iov = &part;
+        m.msg_iovlen = 1;
+        m.msg_control = control;
+        m.msg_controllen = sizeof control;
+        ::cmsghdr* const c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        *reinterpret_cast<int*>(CMSG_DATA(c)) = p.far;
+        BOOST_REQUIRE(::sendmsg(p.far, &m, 0) == 3);
+        std::string got(6, ' ');
+        BOOST_TEST(asio::read(p.near, asio::buffer(got)) == 6u);
+        BOOST_TEST(got == "abcdef");
+        // So does urgent data.
+        connected t;
+        asio::write(t.a, asio::buffer("abc", 3));
+        BOOST_REQUIRE(::send(t.a.native_handle(), "!", 1, MSG_OOB) == 1);
+        asio::write(t.a, asio::buffer("def", 3));
+        BOOST_TEST(asio::read(t.b, asio::buffer(got)) == 6u);
+        BOOST_TEST(got == "abcdef");
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_plain_thread_blocks_and_a_bare_handler_is_refused)
 {
     event_loop loop;
@@ -450,6 +558,13 @@ BOOST_AUTO_TEST_CASE(a_moved_stream_goes_on)
         BOOST_REQUIRE(::write(p.far, "b", 1) == 1);
         BOOST_TEST(t.read_some(asio::buffer(&byte, 1)) == 1u);
         BOOST_TEST(byte == 'b');
+        // What is left is closed, and can be used again.
+        BOOST_TEST(!s.is_open());
+        tcp_listener listener(any_port);
+        tcp_stream first, second(std::move(first));
+        first.expires_after(1h);
+        first.connect(listener.local_endpoint());
+        BOOST_TEST(first.is_open());
     });
 }
 
@@ -513,6 +628,9 @@ BOOST_AUTO_TEST_CASE(a_loop_that_ends_ends_the_waits_and_leaks_nothing)
         error_code ec;
         outlives.read_some(asio::buffer(&byte, 1), ec);
         BOOST_TEST(ec == error::loop_closed);
+        BOOST_CHECK_EXCEPTION(
+            outlives.async_read_some(asio::buffer(&byte, 1), [](error_code, std::size_t) {}),
+            boost::system::system_error, test::fails_with(error::loop_closed));
         outlives.close();
     }
     BOOST_TEST(open_descriptors() == before);
@@ -538,8 +656,20 @@ BOOST_AUTO_TEST_CASE(an_adopted_io_context_runs_out_of_work)
             io.restart();
             BOOST_TEST(done == round + 1);
         }
+        // An edge that nobody has looked at yet, when the loop ends.
+        local_pair p(loop);
+        BOOST_CHECK(::write(p.far, "k", 1) == 1);
     }
-    io.run();
+    // Nothing is left behind that counts, or is in the way.
+    for (int round = 0; round != 3; ++round)
+    {
+        bool ran = false;
+        asio::post(io, [&] { ran = true; });
+        io.restart();
+        BOOST_TEST(io.run() >= 1u);
+        BOOST_TEST(ran);
+        BOOST_TEST(io.stopped());
+    }
 }
 
 BOOST_AUTO_TEST_CASE(edges_cancellations_and_limits_may_meet)

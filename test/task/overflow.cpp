@@ -42,6 +42,14 @@ namespace {
     return n == 0 ? 0 : recurse(n + 1) + frame[0];
 }
 
+/// Frames that are larger than a page, and touched at their lower end only.
+[[gnu::noinline]] int recurse_in_strides(int n)
+{
+    char volatile frame[24 * 1024];
+    frame[0] = static_cast<char>(n);
+    return n == 0 ? 0 : recurse_in_strides(n + 1) + frame[0];
+}
+
 [[gnu::noinline]] void write_to_null()
 {
     *reinterpret_cast<int volatile*>(8) = 1;
@@ -89,6 +97,8 @@ int child(std::string const& what)
     ::setrlimit(RLIMIT_CORE, &no_core);
     if (what == "overflow")
         run_fiber(overflow);
+    else if (what == "overflow by large frames")
+        run_fiber([] { recurse_in_strides(1); });
     else if (what == "unnamed")
     {
         event_loop loop;
@@ -218,7 +228,8 @@ bool died(outcome const& o, int number)
 
 BOOST_AUTO_TEST_CASE(an_overflow_names_the_fiber_its_stack_and_the_remedy)
 {
-    for (char const* const what : {"overflow", "several threads", "other thread", "after waiting"})
+    for (char const* const what : {"overflow", "several threads", "other thread", "after waiting",
+                                   "overflow by large frames"})
         BOOST_TEST_CONTEXT(what)
         {
             outcome const o = of(what);

@@ -43,7 +43,7 @@ class basic_listener : public detail::stream_base
         : stream_base(loop)
     {
         socket.native_non_blocking(true);
-        set_open(detail::descriptor::open(core(), socket.release(), false));
+        set_open(detail::descriptor::open(core(), socket.release(), false, true));
     }
 
     basic_listener(basic_listener&&) noexcept = default;
@@ -53,7 +53,7 @@ class basic_listener : public detail::stream_base
     stream_type accept(event_loop& loop, boost::system::error_code& ec)
     {
         stream_type s(loop);
-        s.take_over(accept_one(ec), ec);
+        s.take_over(accept_one(ec), ec, stream_type::whole);
         return s;
     }
     stream_type accept(event_loop& loop)
@@ -65,11 +65,11 @@ class basic_listener : public detail::stream_base
     }
     stream_type accept(boost::system::error_code& ec)
     {
-        return accept(*core().facade(), ec);
+        return accept(own_loop(), ec);
     }
     stream_type accept()
     {
-        return accept(*core().facade());
+        return accept(own_loop());
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -86,6 +86,14 @@ class basic_listener : public detail::stream_base
 
   private:
     using acceptor = asio::basic_socket_acceptor<Protocol, executor_type>;
+
+    /// Throws `error::loop_closed` where it is gone.
+    event_loop& own_loop() const
+    {
+        if (core().is_gone()) [[unlikely]]
+            detail::throw_error(error::loop_closed);
+        return *core().facade();
+    }
 
     static acceptor listening(event_loop& loop, endpoint_type const& endpoint, int backlog)
     {

@@ -12,6 +12,7 @@
 
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/compose.hpp>
+#include <boost/asio/ip/tcp.hpp>
 
 #include <concepts>
 #include <iterator>
@@ -62,7 +63,7 @@ class basic_stream : public detail::stream_base
         : stream_base(loop)
     {
         socket.native_non_blocking(true);
-        set_open(detail::descriptor::open(core(), socket.release(), true));
+        set_open(detail::descriptor::open(core(), socket.release(), true, whole));
     }
     /// Takes a connected descriptor over, which does not block from now on. Throws the system's error.
     basic_stream(event_loop& loop, Protocol const& protocol, int descriptor)
@@ -276,6 +277,9 @@ class basic_stream : public detail::stream_base
     template <class>
     friend class basic_listener;
 
+    // A read of a local socket stops where a descriptor was sent along.
+    static constexpr bool whole = std::is_same_v<Protocol, asio::ip::tcp>;
+
     basic_stream(event_loop& loop, detail::descriptor::pointer d) noexcept : stream_base(loop)
     {
         set_open(std::move(d));
@@ -304,6 +308,8 @@ class basic_stream : public detail::stream_base
         void operator()(Self& self, boost::system::error_code ec = {})
         {
             std::size_t n = 0;
+            if (!tried)
+                self.reset_cancellation_state(asio::enable_total_cancellation());
             // The first time it waits in any case, so that it never completes within the call.
             if (tried || ec)
             {
@@ -313,6 +319,8 @@ class basic_stream : public detail::stream_base
                     n = Way == detail::direction::read ? receive_now(*open, v, ec)
                                                        : send_now(*open, v, ec);
                 }
+                if (ec == asio::error::would_block && self.cancelled() != asio::cancellation_type::none)
+                    ec = asio::error::operation_aborted; // while nobody waited
                 if (ec != asio::error::would_block)
                 {
                     self.complete(ec, n);
@@ -320,8 +328,8 @@ class basic_stream : public detail::stream_base
                 }
             }
             tried = true;
-            auto const wait = [d = open](detail::descriptor_waiter& w) {
-                return d->begin(w, Way);
+            auto const wait = [d = open, c = cancels](detail::descriptor_waiter& w) {
+                return d->begin(w, Way, c);
             };
             detail::initiate_wait<node, void(boost::system::error_code)>(
                 std::move(self), open->place(Way), limit, wait);
@@ -339,6 +347,7 @@ class basic_stream : public detail::stream_base
         detail::descriptor::pointer open;
         Buffers buffers;
         detail::deadline limit;
+        unsigned cancels = 0;
         bool tried = false;
     };
 
@@ -346,13 +355,15 @@ class basic_stream : public detail::stream_base
     auto start(Buffers const& buffers, Token&& token)
     {
         return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
-            operation<Way, Buffers>{need_open(), buffers, limit().fixed()}, token,
-            get_executor());
+            operation<Way, Buffers>{need_open(), buffers, limit().fixed(), open()->cancels()},
+            token, get_executor());
     }
     detail::descriptor::pointer const& need_open() const
     {
         if (!open()) [[unlikely]]
             detail::throw_error(asio::error::bad_descriptor);
+        if (core().is_gone()) [[unlikely]]
+            detail::throw_error(error::loop_closed); // and with it the executor
         return open();
     }
 };

@@ -9,6 +9,8 @@
 #include <polyloop/context/detail/locals.hpp>
 #include <polyloop/fwd.hpp>
 
+#include <boost/config.hpp>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -142,8 +144,15 @@ struct thread_frame : frame_values
     bool reports_overflow = false; ///< the thread was made ready to report a fiber's
 };
 
-/// Never inlined: a compiler may keep a thread-local's address across a suspension, and a
-/// fiber of a shared loop wakes up on another thread.
+/// For functions that read the frame and are called again after a suspension. Neither inlined nor
+/// looked into: a compiler may keep a thread-local's address across a suspension, or take two calls for
+/// one, and a fiber of a shared loop wakes up on another thread.
+#if defined(__GNUC__) && !defined(__clang__)
+#define POLYLOOP_READS_FRAME __attribute__((noipa))
+#else
+#define POLYLOOP_READS_FRAME BOOST_NOINLINE
+#endif
+
 POLYLOOP_DECL thread_frame& this_frame() noexcept;
 
 // For the library's own hot functions, where nothing is asked of it after a suspension.

@@ -36,8 +36,8 @@ struct descriptor_waiter : waiter
 /// socket exhausted, unless another edge came since it looked.
 ///
 /// Invariants
-/// - The word is the lock, the two bits, whether the peer has ended (then the bit for reading stays),
-///   whether it is closed, whether its loop is, and the number of edges, which makes a bit that is taken away the one
+/// - The word is the lock, the two bits, whether reads may be short although there is more (after
+///   the peer's end, at urgent data; always on local sockets), whether it is closed, whether its loop is, and the number of edges, which makes a bit that is taken away the one
 ///   that was seen.
 /// - The number of the descriptor is given back once nobody can be in a system call with it:
 ///   `users_` counts the open socket, and everybody in one but a single loop's own thread, which
@@ -49,7 +49,10 @@ class descriptor
 
     /// Takes the number over, which must not block, and listens for its edges. Throws the system's
     /// error, and has closed it then.
-    POLYLOOP_DECL static pointer open(loop_core& core, int number, bool connected);
+    ///
+    /// `connected`: it can be written to. `whole`: a read gets all there is, as far as there is room,
+    /// which holds for TCP without urgent data.
+    POLYLOOP_DECL static pointer open(loop_core& core, int number, bool connected, bool whole);
 
     loop_core& core() const noexcept
     {
@@ -75,7 +78,7 @@ class descriptor
     /// It gave less than there might be, when its state was `seen`: the next one waits first.
     void exhausted(state_word::value seen, direction d) noexcept
     {
-        if (d == direction::write || !(seen & ended_bit))
+        if (d == direction::write || !(seen & broken_bit))
             word_.change(seen, seen & ~bit(d));
     }
     /// It would have blocked, whatever the bits said.
@@ -89,10 +92,9 @@ class descriptor
     {
       public:
         /// `near`: in a single loop's own thread.
-        use(descriptor& d, bool near) noexcept : descriptor_(d), counted_(!near)
+        use(descriptor& d, bool near) noexcept
+            : descriptor_(d), counted_(!near && d.enter_use()), valid_(near || counted_)
         {
-            if (counted_)
-                d.users_.fetch_add(1, std::memory_order_acquire);
         }
         use(use const&) = delete;
         use& operator=(use const&) = delete;
@@ -101,27 +103,36 @@ class descriptor
             if (counted_)
                 descriptor_.leave_use();
         }
-        /// To be asked inside: the number is the socket's still.
+        /// Whether the number is the socket's still.
         bool valid() const noexcept
         {
-            return !counted_ || !closed(descriptor_.state());
+            return valid_;
         }
 
       private:
         descriptor& descriptor_;
         bool const counted_;
+        bool const valid_;
     };
 
     /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `timed_out`,
     /// `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
-    POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit);
+    ///
+    /// `cancels` is what `cancels()` was when the operation began: one that was cancelled since waits
+    /// no more.
+    POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit, unsigned cancels);
     /// The same without a limit, for the fiber that runs on the calling thread's frame. The caller
     /// touches nothing thread-local afterwards.
     POLYLOOP_DECL boost::system::error_code wait_in(thread_frame& frame, fiber& self,
-                                                    direction d);
+                                                    direction d, unsigned cancels);
+    /// How often the waits were ended.
+    unsigned cancels() const noexcept
+    {
+        return cancels_.load(std::memory_order_relaxed);
+    }
 
     /// For a handler: queues, or returns true where there is no need.
-    POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d) noexcept;
+    POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d, unsigned cancels) noexcept;
     wait_place place(direction d) noexcept
     {
         return {this, d == direction::read ? &descriptor::leave_readers
@@ -145,7 +156,7 @@ class descriptor
     POLYLOOP_DECL int release() noexcept;
 
     /// An edge, in the loop.
-    void edge(bool readable, bool writable, bool ended) noexcept;
+    void edge(bool readable, bool writable, bool broken) noexcept;
 
     friend void intrusive_ptr_add_ref(descriptor* d) noexcept
     {
@@ -160,7 +171,7 @@ class descriptor
   private:
     static constexpr state_word::value readable_bit = 2;
     static constexpr state_word::value writable_bit = 4;
-    static constexpr state_word::value ended_bit = 8;
+    static constexpr state_word::value broken_bit = 8;
     static constexpr state_word::value closed_bit = 16;
     static constexpr state_word::value orphan_bit = 32;
     static constexpr state_word::value one_edge = 64;
@@ -179,8 +190,10 @@ class descriptor
 
     POLYLOOP_DECL void abort(state_word::value set) noexcept;
     bool end() noexcept;
+    POLYLOOP_DECL bool enter_use() noexcept;
     POLYLOOP_DECL void leave_use() noexcept;
     static void abort_all(section& s, wait_list& list) noexcept;
+    static void on_departure(ready_node* n, ready_node::verb) noexcept;
     static bool leave_readers(void* self, waiter& w);
     static bool leave_writers(void* self, waiter& w);
 
@@ -195,10 +208,15 @@ class descriptor
     int const number_;
     std::atomic<unsigned> refs_ = 0;
     std::atomic<unsigned> users_ = 1;
-    bool released_ = false; // before the last use ends: the number is somebody else's
+    std::atomic<bool> released_ = false; // before the last use ends: the number is another's
+    std::atomic<unsigned> cancels_ = 0;  // written under the lock
     state_word word_;
     wait_list readers_;
     wait_list writers_;
+    struct departure : ready_node
+    {
+        descriptor* open;
+    } departure_; // the message by which another thread closes
 };
 
 } // namespace polyloop::detail

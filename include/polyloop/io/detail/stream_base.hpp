@@ -128,7 +128,11 @@ class stream_base
     explicit stream_base(event_loop& loop) noexcept : core_(&loop.core())
     {
     }
-    stream_base(stream_base&&) noexcept = default;
+    /// What was moved from is closed, and can be used again.
+    stream_base(stream_base&& other) noexcept
+        : core_(other.core_), open_(std::move(other.open_)), limit_(other.limit_)
+    {
+    }
     stream_base& operator=(stream_base&& other) noexcept
     {
         if (this != &other)
@@ -161,7 +165,7 @@ class stream_base
         open_ = std::move(d);
     }
     /// A descriptor, unless there was an error already.
-    POLYLOOP_DECL void take_over(int number, boost::system::error_code& ec,
+    POLYLOOP_DECL void take_over(int number, boost::system::error_code& ec, bool whole,
                                  bool connected = true);
     deadline limit() const noexcept
     {
@@ -205,7 +209,7 @@ class stream_base
     template <direction Way, class Call>
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
     template <direction Way>
-    bool wait(descriptor& d, boost::system::error_code& ec);
+    bool wait(descriptor& d, unsigned cancels, boost::system::error_code& ec);
     bool take_breath(std::uint8_t& left, boost::system::error_code& ec);
     template <direction Way>
     std::uint8_t& left() noexcept

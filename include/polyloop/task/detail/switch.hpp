@@ -43,30 +43,15 @@
 
 namespace polyloop::detail {
 
-#if defined(POLYLOOP_SWITCH_INLINE)
-/// Where an execution goes on: what an ordinary call would not preserve is on its stack.
+/// Where an execution goes on: what an ordinary call would not preserve is on its stack. Of
+/// Boost.Context's way, whose context is its stack pointer, only the first is used; the layout is the
+/// same in every build, as a program may have other flags than the library.
 struct resume_point
 {
     void* stack;
     void* frame;
     void* code;
-
-    void* stack_pointer() const noexcept
-    {
-        return stack;
-    }
 };
-#else
-struct resume_point
-{
-    boost::context::detail::fcontext_t context;
-
-    void* stack_pointer() const noexcept
-    {
-        return context;
-    }
-};
-#endif
 
 /// A stack that can be switched to: a fiber's, or a thread's own while it is away.
 ///
@@ -171,16 +156,16 @@ inline execution& jump(execution& from, execution& to) noexcept
                    "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
 #if defined(__AVX512F__)
                    "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
-                   "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1",
-                   "k2", "k3", "k4", "k5", "k6", "k7",
+                   "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k0",
+                   "k1", "k2", "k3", "k4", "k5", "k6", "k7",
 #endif
                    "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)", "memory",
                    "cc");
     return *static_cast<execution*>(came);
 #else
-    auto const came = boost::context::detail::jump_fcontext(to.where.context, &from);
+    auto const came = boost::context::detail::jump_fcontext(to.where.stack, &from);
     auto& back = *static_cast<execution*>(came.data);
-    back.where.context = came.fctx;
+    back.where.stack = came.fctx;
     return back;
 #endif
 }
