@@ -164,7 +164,7 @@ readiness& readiness::of(loop_core& core)
         [](loop_core& c) { return std::make_unique<readiness>(c); });
 }
 
-readiness::readiness(loop_core& core) : core_(core), epoll_(::epoll_create1(EPOLL_CLOEXEC))
+readiness::readiness(loop_core& core) : epoll_(::epoll_create1(EPOLL_CLOEXEC))
 {
     if (epoll_ < 0)
         fail(errno, "no epoll for the sockets of a loop");

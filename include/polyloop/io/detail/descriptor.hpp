@@ -194,8 +194,8 @@ class descriptor
     POLYLOOP_DECL void leave_use() noexcept;
     static void abort_all(section& s, wait_list& list) noexcept;
     static void on_departure(ready_node* n, ready_node::verb) noexcept;
-    static bool leave_readers(void* self, waiter& w);
-    static bool leave_writers(void* self, waiter& w);
+    POLYLOOP_DECL static bool leave_readers(void* self, waiter& w);
+    POLYLOOP_DECL static bool leave_writers(void* self, waiter& w);
 
     friend class readiness;
     struct fiber_in_wait;

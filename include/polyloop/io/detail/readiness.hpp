@@ -38,7 +38,6 @@ class readiness final : public loop_attachment
   private:
     class watcher;
 
-    loop_core& core_;
     int epoll_;
     std::unique_ptr<watcher> watcher_;
     std::mutex mutex_; // a descriptor leaves before or after its edges are handed out, not meanwhile

@@ -24,6 +24,39 @@ namespace polyloop::detail {
 template <class Derived, bool Tracks = true>
 class executor_base
 {
+    static constexpr unsigned never = 1;
+    static constexpr unsigned tracked = 2;
+
+    static constexpr unsigned changed(unsigned bits, asio::execution::blocking_t::never_t)
+    {
+        return bits | never;
+    }
+    static constexpr unsigned changed(unsigned bits, asio::execution::blocking_t::possibly_t)
+    {
+        return bits & ~never;
+    }
+    static constexpr unsigned changed(unsigned bits,
+                                      asio::execution::outstanding_work_t::tracked_t)
+        requires Tracks
+    {
+        return bits | tracked;
+    }
+    static constexpr unsigned changed(unsigned bits,
+                                      asio::execution::outstanding_work_t::untracked_t)
+        requires Tracks
+    {
+        return bits & ~tracked;
+    }
+    static constexpr unsigned changed(unsigned bits, asio::execution::relationship_t::fork_t)
+    {
+        return bits;
+    }
+    static constexpr unsigned changed(unsigned bits,
+                                      asio::execution::relationship_t::continuation_t)
+    {
+        return bits;
+    }
+
   public:
     template <class Property>
         requires requires(Property p) { executor_base::changed(0u, p); }
@@ -95,39 +128,6 @@ class executor_base
     }
 
   private:
-    static constexpr unsigned never = 1;
-    static constexpr unsigned tracked = 2;
-
-    static constexpr unsigned changed(unsigned bits, asio::execution::blocking_t::never_t)
-    {
-        return bits | never;
-    }
-    static constexpr unsigned changed(unsigned bits, asio::execution::blocking_t::possibly_t)
-    {
-        return bits & ~never;
-    }
-    static constexpr unsigned changed(unsigned bits,
-                                      asio::execution::outstanding_work_t::tracked_t)
-        requires Tracks
-    {
-        return bits | tracked;
-    }
-    static constexpr unsigned changed(unsigned bits,
-                                      asio::execution::outstanding_work_t::untracked_t)
-        requires Tracks
-    {
-        return bits & ~tracked;
-    }
-    static constexpr unsigned changed(unsigned bits, asio::execution::relationship_t::fork_t)
-    {
-        return bits;
-    }
-    static constexpr unsigned changed(unsigned bits,
-                                      asio::execution::relationship_t::continuation_t)
-    {
-        return bits;
-    }
-
     Derived const& self() const noexcept
     {
         return static_cast<Derived const&>(*this);
