@@ -11,9 +11,8 @@
 
 #include <unistd.h>
 
-#include <utility>
-
 namespace polyloop::detail {
+
 descriptor::descriptor(loop_core& core, int number, state_word::value state) noexcept
     : core_(&core), number_(number), word_(state)
 {

@@ -216,7 +216,8 @@ stack_pool::stack_pool(loop_core& core, stack_entry first)
     : core_(&core), shared_(!core.single()), entry_(first), paints_(core.debug()),
       page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
       stack_size_(rounded(core.options().stacks.size, page_)),
-      guard_size_(core.options().stacks.guard ? rounded(guard_length, page_) : 0), keep_(core.options().stacks.keep)
+      guard_size_(core.options().stacks.guard ? rounded(guard_length, page_) : 0),
+      keep_(core.options().stacks.keep)
 {
 }
 

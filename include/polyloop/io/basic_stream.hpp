@@ -319,7 +319,8 @@ class basic_stream : public detail::stream_base
                     n = Way == detail::direction::read ? receive_now(*open, v, ec)
                                                        : send_now(*open, v, ec);
                 }
-                if (ec == asio::error::would_block && self.cancelled() != asio::cancellation_type::none)
+                if (ec == asio::error::would_block &&
+                    self.cancelled() != asio::cancellation_type::none)
                     ec = asio::error::operation_aborted; // while nobody waited
                 if (ec != asio::error::would_block)
                 {

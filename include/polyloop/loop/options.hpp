@@ -24,8 +24,9 @@ struct stack_options
 
     /// 64 KiB below each stack that fault when they are touched; they take address space and no
     /// memory. Without them an overflow silently corrupts the neighbour, as does a frame that is
-    /// larger and steps over them (`-fstack-clash-protection` makes it touch each page). Linux before 6.13 makes some 32,000 of them with
-    /// the usual `vm.max_map_count`; a fiber beyond that ends with an error that names it.
+    /// larger and steps over them (`-fstack-clash-protection` makes it touch each page). Linux
+    /// before 6.13 makes some 32,000 of them with the usual `vm.max_map_count`; a fiber beyond
+    /// that ends with an error that names it.
     bool guard = true;
 
     /// An overflow into a guard writes fiber, size and remedy to the standard error before the

@@ -27,7 +27,7 @@ using task_id = context::id_type;
 /// Copies refer to the same task. Dropping the last handle detaches the task: it runs on, and
 /// an error that nobody was given goes to its loop's exception handler, once. A handle does not
 /// keep the loop alive; when the loop is gone its unfinished tasks are done and cancelled. The
-/// handle of an ended fiber keeps its stack, on whose top the result lies, from being used again.
+/// handle of a fiber that has ended holds its result, and no stack.
 /// Every operation but `valid` on an empty handle throws `error::empty_handle`.
 ///
 /// Thread safety: distinct objects safe, for the same task too.

@@ -37,8 +37,8 @@ struct descriptor_waiter : waiter
 ///
 /// Invariants
 /// - The word is the lock, the two bits, whether reads may be short although there is more (after
-///   the peer's end, at urgent data; always on local sockets), whether it is closed, whether its loop is, and the number of edges, which makes a bit that is taken away the one
-///   that was seen.
+///   the peer's end, at urgent data; always on local sockets), whether it is closed, whether its
+///   loop is, and the number of edges, which makes a bit that is taken away the one that was seen.
 /// - The number of the descriptor is given back once nobody can be in a system call with it:
 ///   `users_` counts the open socket, and everybody in one but a single loop's own thread, which
 ///   therefore takes the open socket away itself.
