@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(reads_and_writes_as_blocking_streams_do)
             error_code ec;
             for (std::size_t n; (n = c.b.read_some(asio::buffer(data), ec)) != 0;)
                 asio::write(c.b, asio::buffer(data, n));
-            BOOST_TEST(ec == asio::error::eof);
+            return ec;
         });
         asio::write(c.a, asio::buffer("one line\nand more", 17));
         std::string got;
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(reads_and_writes_as_blocking_streams_do)
         asio::read(c.a, asio::dynamic_buffer(got), asio::transfer_exactly(17 - got.size()));
         BOOST_TEST(got == "one line\nand more");
         c.a.shutdown(asio::socket_base::shutdown_send);
-        echo.join();
+        BOOST_TEST(echo.join() == asio::error::eof);
         // half-closed: the other way worked to the end
         c.b.close();
         char byte;
@@ -231,13 +231,19 @@ BOOST_AUTO_TEST_CASE(close_and_cancel_come_from_anywhere)
             for (bool const closes : {false, true})
             {
                 local_pair p;
+                std::string const much(1'000'000, 'x'); // more than the kernel takes
                 std::atomic<int> begun = 0;
-                auto wait = [&] {
-                    char byte;
+                auto reads = spawn([&] {
                     ++begun;
+                    char byte;
                     return test::code_of([&] { p.near.read_some(asio::buffer(&byte, 1)); });
-                };
-                auto one = spawn(wait), other = spawn(wait);
+                });
+                auto writes = spawn([&] {
+                    ++begun;
+                    return test::code_of([&] { asio::write(p.near, asio::buffer(much)); });
+                });
+                while (begun != 2)
+                    this_fiber::yield();
                 std::atomic<bool> over = false;
                 auto end = [&] {
                     // Until it meets them: they may not be waiting yet.
@@ -247,28 +253,22 @@ BOOST_AUTO_TEST_CASE(close_and_cancel_come_from_anywhere)
                         by_thread ? std::this_thread::yield() : this_fiber::yield();
                     }
                 };
-                while (begun != 2)
-                    this_fiber::yield();
                 auto joins = spawn([&] {
-                    for (auto* t : {&one, &other})
-                    {
-                        error_code const ec = t->join();
-                        BOOST_TEST((ec == asio::error::operation_aborted ||
-                                    (closes && ec == asio::error::bad_descriptor)));
-                    }
+                    std::array const codes{reads.join(), writes.join()};
                     over = true;
+                    return codes;
                 });
+                std::thread ends;
                 if (by_thread)
-                {
-                    std::thread t(end);
-                    joins.join();
-                    t.join();
-                }
+                    ends = std::thread(end);
                 else
-                {
                     end();
-                    joins.join();
-                }
+                auto const codes = joins.join();
+                if (by_thread)
+                    ends.join();
+                for (error_code const ec : codes)
+                    BOOST_TEST((ec == asio::error::operation_aborted ||
+                                (closes && ec == asio::error::bad_descriptor)));
                 BOOST_TEST(p.near.is_open() == !closes);
                 char byte;
                 if (closes)
