@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace polyloop {
@@ -89,6 +90,13 @@ pool_policy::pool_policy(context_kind unit, pool_options options, placement::str
 pool_policy::~pool_policy()
 {
     stop();
+}
+
+// In a child: no run is on, as the threads of the parent's are not here.
+void pool_policy::forked() noexcept
+{
+    ::new (static_cast<void*>(&mutex_)) std::mutex;
+    ::new (static_cast<void*>(&run_)) std::shared_ptr<run>();
 }
 
 std::shared_ptr<pool_policy::run const> pool_policy::current() const
@@ -213,6 +221,13 @@ shared_policy::shared_policy(pool_options options) : options_(checked(std::move(
 shared_policy::~shared_policy()
 {
     stop();
+}
+
+void shared_policy::forked() noexcept
+{
+    ::new (static_cast<void*>(&mutex_)) std::mutex;
+    ::new (static_cast<void*>(&main_)) std::shared_ptr<event_loop>();
+    ::new (static_cast<void*>(&helpers_)) std::unique_ptr<helpers>();
 }
 
 std::shared_ptr<event_loop> shared_policy::main() const

@@ -5,6 +5,7 @@
 #include <polyloop/task/detail/waiter.hpp>
 
 #include <polyloop/task/detail/suspend.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
 
 #include <boost/asio/system_executor.hpp>
 
@@ -46,6 +47,10 @@ struct parked : fiber_wait
     wait_place place;
     wait_end end = wait_end::granted;
 };
+
+wait_name const parked_name(&parked::on_interrupt, [](fiber_wait const&) {
+    return std::string("what another context shall release, set or send");
+});
 
 /// The same with one: whoever takes the waiter off its object's list decides how the wait ends.
 struct parked_until : parked, timer_node

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -109,7 +110,7 @@ class callback : protected ready_node, private timer_node
                !core_->is_closed() && leave_pending(state::taken);
     }
     POLYLOOP_DECL void perform(verb v);
-    POLYLOOP_DECL void report_failure() noexcept;
+    POLYLOOP_DECL void report_failure(std::string const& origin = {}) noexcept;
 
     loop_core* const core_; // held, as by a `core_ptr`
 
@@ -130,7 +131,7 @@ class callback : protected ready_node, private timer_node
     void be_timer(steady_time when) noexcept;
     POLYLOOP_DECL static void on_expire(timer_node* n);
     POLYLOOP_DECL static void on_drop(timer_node* n);
-    void report_if_slow(std::chrono::nanoseconds took) const;
+    void call(std::string const& origin = {}) noexcept;
 
     bool leave_pending(state next) noexcept
     {
