@@ -7,6 +7,7 @@
 #include <polyloop/loop/detail/signals.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -31,22 +32,6 @@ bool in_main_thread() noexcept
     return std::this_thread::get_id() == main_thread;
 }
 #endif
-
-struct progress
-{
-    std::shared_ptr<event_loop> loop; // a thread of the loop may be here when the run has ended
-    task_ptr main;
-    std::atomic<int> signals = 0;
-    std::atomic<bool> forced = false;
-
-    void told() noexcept
-    {
-        if (++signals == 1 && main->cancel())
-            return;
-        forced = true;
-        loop->stop();
-    }
-};
 
 } // namespace
 
@@ -85,26 +70,65 @@ bool interruption::end() noexcept
     return untold;
 }
 
-void run_interruptible(event_loop& loop, task_base& main, unsigned stops,
-                       std::span<int const> signals)
+struct interruptible_run::progress
 {
-    auto const p = std::make_shared<progress>();
-    p->loop = loop.shared_from_this();
-    p->main = &main;
-    interruption watch(loop, signals, [p] { p->told(); });
+    explicit progress(event_loop& l) : loop(l.shared_from_this())
+    {
+    }
+
+    void told() noexcept
+    {
+        std::lock_guard const lock(mutex);
+        ++signals;
+        if (main)
+            meet();
+    }
+    void begin(task_base& m) noexcept
+    {
+        std::lock_guard const lock(mutex);
+        main = &m;
+        if (signals != 0)
+            meet();
+    }
+    void meet() noexcept
+    {
+        if (signals == 1 && main->cancel())
+            return;
+        forced = true;
+        loop->stop();
+    }
+
+    std::shared_ptr<event_loop> const loop;
+    std::mutex mutex;
+    task_ptr main;
+    int signals = 0;
+    std::atomic<bool> forced = false;
+};
+
+interruptible_run::interruptible_run(event_loop& loop, std::span<int const> signals)
+    : loop_(loop), progress_(std::make_shared<progress>(loop)),
+      watch_(loop, signals, [p = progress_] { p->told(); })
+{
+}
+
+void interruptible_run::operator()(task_base& main, unsigned stops)
+{
+    progress& p = *progress_;
+    p.begin(main);
     try
     {
-        run_until_done(loop, main, stops);
+        run_until_done(loop_, main, stops);
     }
     catch (...)
     {
-        if (p->forced)
+        if (p.forced)
             throw_error(error::interrupted);
         throw;
     }
-    if (watch.end() || p->forced)
+    if (watch_.end() || p.forced)
         throw_error(error::interrupted);
-    if (p->signals != 0 && main.cancelled() && main.uncancel() == 0)
+    std::lock_guard const lock(p.mutex);
+    if (p.signals != 0 && main.cancelled() && main.uncancel() == 0)
         throw_error(error::interrupted);
 }
 

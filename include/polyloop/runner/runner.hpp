@@ -89,12 +89,13 @@ class runner
         before_run();
         event_loop& loop = get_loop();
         unsigned const stops = loop.core().check_run(); // before anything is made (S28)
+        detail::interruptible_run until_done(loop, options_.signals);
         auto t = [&] {
             detail::locals_scope const scope(locals_);
             return spawn(loop, std::forward<F>(main), {.name = "main", .key = {}});
         }();
         locals_keeper const keeper{locals_, t};
-        detail::run_interruptible(loop, t.get(), stops, options_.signals);
+        until_done(t.get(), stops);
         return t.take();
     }
 

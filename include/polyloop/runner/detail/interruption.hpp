@@ -36,11 +36,25 @@ class interruption
     std::shared_ptr<signal_watch> watch_;
 };
 
-/// Runs the loop until `main` is done, as `run_until_done`. The first signal cancels it, a second
-/// one, or one that comes when it is done, leaves it where it is (S62 to S66): both throw
-/// `error::interrupted`, the former only if nobody else has cancelled it and it did not go on.
-POLYLOOP_DECL void run_interruptible(event_loop& loop, task_base& main, unsigned stops,
-                                     std::span<int const> signals);
+/// Runs a main task to its end, with its signals. Made before the task, which may begin at once on
+/// a loop that other threads run.
+class interruptible_run
+{
+  public:
+    POLYLOOP_DECL interruptible_run(event_loop& loop, std::span<int const> signals);
+
+    /// As `run_until_done`. The first signal cancels the task, a second one, or one that comes when
+    /// it is done, leaves it where it is (S62 to S66): both throw `error::interrupted`, the former
+    /// only if nobody else has cancelled the task and it did not go on.
+    POLYLOOP_DECL void operator()(task_base& main, unsigned stops);
+
+  private:
+    struct progress;
+
+    event_loop& loop_;
+    std::shared_ptr<progress> progress_; // a thread of the loop may be there when the run has ended
+    interruption watch_;
+};
 
 } // namespace polyloop::detail
 
