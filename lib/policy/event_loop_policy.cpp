@@ -121,6 +121,12 @@ context_kind event_loop_policy::unit() const noexcept
     return context_kind::thread;
 }
 
+void event_loop_policy::join_run(event_loop const& main, event_loop& loop)
+{
+    auto policy = std::static_pointer_cast<event_loop_policy>(main.core().shared_ambient());
+    detail::attach_policy(loop, std::move(policy));
+}
+
 std::shared_ptr<event_loop_policy> get_event_loop_policy()
 {
     if (detail::loop_core const* const core = detail::this_frame().core)

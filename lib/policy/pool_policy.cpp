@@ -161,8 +161,7 @@ void pool_policy::start(std::shared_ptr<event_loop> main)
             detail::throw_error(error::bad_config, "the policy's new_event_loop gave the run's "
                                                    "own loop again: it must give a fresh one");
         r->group.add(loop);
-        // The policy of the run is in force in all of its loops.
-        loop->core().set_ambient(main->core().shared_ambient(), false);
+        join_run(*main, *loop);
         r->loops.push_back(std::move(loop));
     }
     {
