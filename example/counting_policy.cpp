@@ -2,8 +2,8 @@
 // Distributed under the Boost Software License, Version 1.0.
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
-// A policy around another one: it counts and logs what it is asked, and leaves the answers to the
-// policy inside, whichever that is.
+// A policy around another one: it counts and logs what it is asked, and leaves the
+// answers to the policy inside, whichever that is.
 
 #include <polyloop.hpp>
 
@@ -76,12 +76,14 @@ int main(int argc, char** argv)
         [] {
             int n = 0;
             for (int i = 0; i != 10; ++i)
-                n += polyloop::spawn([] { return polyloop::spawn([] { return 1; }).join(); })
-                         .join();
+                n += polyloop::spawn([] {
+                    return polyloop::spawn([] { return 1; }).join();
+                }).join();
             return n;
         },
         {.policy = policy});
     // end::use[]
-    std::cout << policy->placed << " tasks placed, " << policy->gets << " loops asked for\n";
+    std::cout << policy->placed << " tasks placed, " << policy->gets
+              << " loops asked for\n";
     return sum == 10 && policy->placed == 20 ? 0 : 1;
 }

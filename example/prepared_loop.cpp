@@ -3,8 +3,8 @@
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
 // A policy that hands out one loop, which the application has prepared: it stands on the
-// application's own io_context, has its signal handlers and its exception handler. Code that calls
-// run, and knows nothing of all this, runs there.
+// application's own io_context, has its signal handlers and its exception handler. Code
+// that calls run, and knows nothing of all this, runs there.
 
 #include <polyloop.hpp>
 
@@ -22,7 +22,8 @@ class prepared_loop : public polyloop::event_loop_policy
 {
 public:
     explicit prepared_loop(std::shared_ptr<polyloop::event_loop> loop)
-        : loop_(std::move(loop)), next_(loop_)
+        : loop_(std::move(loop))
+        , next_(loop_)
     {
     }
 
@@ -52,7 +53,8 @@ private:
 // Somebody else's code.
 std::string work()
 {
-    polyloop::get_running_loop().call_soon([] { throw std::string("not of std::exception"); });
+    polyloop::get_running_loop().call_soon(
+        [] { throw std::string("not of std::exception"); });
     polyloop::this_fiber::yield();
     ::raise(SIGUSR1);
     polyloop::this_fiber::sleep_for(std::chrono::milliseconds(1));
@@ -77,7 +79,8 @@ int main()
 
     std::string const where = polyloop::run(work);
     // end::use[]
-    std::cout << "ran on " << where << ", " << signals << " signal, " << errors << " error\n";
+    std::cout << "ran on " << where << ", " << signals << " signal, " << errors
+              << " error\n";
 
     try
     {

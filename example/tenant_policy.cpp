@@ -2,9 +2,9 @@
 // Distributed under the Boost Software License, Version 1.0.
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
-// A policy with a context of its own: not a thread, a strand or a fiber, but a tenant. All that is
-// done for one tenant is done by one loop, whichever task began it, so a tenant that keeps its
-// loop busy delays nobody but itself.
+// A policy with a context of its own: not a thread, a strand or a fiber, but a tenant.
+// All that is done for one tenant is done by one loop, whichever task began it, so a
+// tenant that keeps its loop busy delays nobody but itself.
 
 #include <polyloop.hpp>
 
@@ -24,7 +24,10 @@ polyloop::fiber_local<std::string> tenant{std::string()};
 class tenant_policy : public polyloop::event_loop_policy
 {
 public:
-    explicit tenant_policy(std::vector<std::string> tenants) : tenants_(std::move(tenants)) {}
+    explicit tenant_policy(std::vector<std::string> tenants)
+        : tenants_(std::move(tenants))
+    {
+    }
 
     ~tenant_policy() override { stop(); }
 
