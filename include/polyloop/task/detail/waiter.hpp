@@ -273,6 +273,24 @@ enum class wait_end : std::uint8_t
     cancelled
 };
 
+/// A fiber's wait without a limit: a cancellation takes the waiter off its object's list.
+struct object_wait : fiber_wait
+{
+    object_wait(fiber& f, waiter& w, wait_place p) noexcept
+        : fiber_wait(&object_wait::on_interrupt), self(f), waiting(w), place(p)
+    {
+    }
+
+    /// False where it was granted before.
+    POLYLOOP_DECL bool leave(wait_end how);
+    POLYLOOP_DECL static bool on_interrupt(fiber_wait& w, reason);
+
+    fiber& self;
+    waiter& waiting;
+    wait_place place;
+    wait_end end = wait_end::granted;
+};
+
 /// How long a wait may last: for ever, for a while from its start, or until a time.
 class deadline
 {
@@ -381,7 +399,14 @@ class blocker
 
     /// Until `w`, which was queued, is granted, or the limit passes, or the task is cancelled: in
     /// the last two cases it is off the list.
-    POLYLOOP_DECL wait_end wait(waiter& w, wait_place place, deadline limit = {});
+    wait_end wait(waiter& w, wait_place place, deadline limit = {})
+    {
+        if (!fiber_ || !limit.never()) [[unlikely]]
+            return wait_until(w, place, limit);
+        object_wait p(*fiber_, w, place);
+        fiber_->wait_here(p);
+        return p.end;
+    }
 
     /// Until it is granted; a cancellation waits for the next suspension.
     POLYLOOP_DECL void wait_uncancelled(waiter& w) noexcept;
@@ -389,6 +414,7 @@ class blocker
   private:
     POLYLOOP_DECL static void wake_fiber(waiter* w);
     POLYLOOP_DECL static void wake_thread(waiter* w);
+    POLYLOOP_DECL wait_end wait_until(waiter& w, wait_place place, deadline limit);
     wait_end suspend_until(waiter& w, wait_place place, steady_time limit);
     wait_end block(waiter& w, wait_place const* place, steady_time limit);
 
