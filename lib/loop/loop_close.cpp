@@ -19,7 +19,7 @@ void loop_core::close()
             return;
         if (running_ > 0 || on_loop())
             throw_error(error::loop_is_running);
-        closed_ = true;
+        state_.fetch_or(closed_flag);
     }
     auto const await_posters = [this] {
         while (posters_.load() != 0)

@@ -146,7 +146,8 @@ struct loop_core::drain_handler
 };
 
 loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_options options)
-    : facade_(&facade), single_(options.concurrency == 1), debug_(false),
+    : facade_(&facade), single_(options.concurrency == 1),
+      state_(single_ ? 0 : shared_flag),
       timers_(std::chrono::steady_clock::now()), options_(checked(std::move(options), borrowed))
 {
     if (borrowed)
@@ -157,7 +158,7 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
         io_ = owned_.get();
     }
     timer_ = std::make_unique<asio::steady_timer>(*io_);
-    debug_ = options_.debug ? *options_.debug : debug_from_environment();
+    set_debug(options_.debug ? *options_.debug : debug_from_environment());
 }
 
 loop_core::~loop_core()

@@ -142,6 +142,11 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     template <std::invocable F>
     callback_handle call_soon(F&& f)
     {
+        if (core_->plain() && core_->on_loop()) [[likely]]
+        {
+            detail::refuse_empty(f);
+            return callback_handle(detail::callback::start_near(*core_, std::forward<F>(f)));
+        }
         if (get_debug()) [[unlikely]]
             check_thread();
         return soon(std::forward<F>(f));
@@ -243,11 +248,8 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     template <class F>
     callback_handle soon(F&& f)
     {
-        bool const near = core_->near();
-        callback_handle h = make(std::forward<F>(f), near);
-        if (near) [[likely]]
-            h.state_->start_near();
-        else if (!h.state_->start())
+        callback_handle h = make(std::forward<F>(f), core_->near());
+        if (!h.state_->start())
             detail::throw_error(error::loop_closed);
         return h;
     }

@@ -205,7 +205,7 @@ class loop_core
         explicit admission(loop_core& c) noexcept : core_(c)
         {
             core_.posters_.fetch_add(1);
-            open_ = !core_.closed_.load(); // in one order with `close`, which sets, then counts
+            open_ = !(core_.state_.load() & closed_flag); // in one order with `close`, which sets, then counts
         }
         admission(admission const&) = delete;
         admission& operator=(admission const&) = delete;
@@ -323,7 +323,12 @@ class loop_core
     POLYLOOP_DECL bool is_running() const noexcept;
     bool is_closed() const noexcept
     {
-        return closed_.load(std::memory_order_acquire);
+        return state_.load(std::memory_order_acquire) & closed_flag;
+    }
+    /// Nothing is out of the ordinary: of concurrency 1, open, and not in debug mode.
+    bool plain() const noexcept
+    {
+        return state_.load(std::memory_order_acquire) == 0;
     }
     /// The loop was destroyed: its `io_context` may be, too.
     bool is_gone() const noexcept
@@ -429,11 +434,14 @@ class loop_core
 
     bool debug() const noexcept
     {
-        return debug_.load(std::memory_order_relaxed);
+        return state_.load(std::memory_order_relaxed) & debug_flag;
     }
     void set_debug(bool on) noexcept
     {
-        debug_.store(on, std::memory_order_relaxed);
+        if (on)
+            state_.fetch_or(debug_flag, std::memory_order_relaxed);
+        else
+            state_.fetch_and(static_cast<std::uint8_t>(~debug_flag), std::memory_order_relaxed);
     }
 
     // -- small blocks, recycled on a single loop's own thread (`near`); when it has many, other
@@ -574,10 +582,13 @@ class loop_core
     asio::io_context* io_;
     event_loop* facade_;
     bool const single_;
-    std::atomic<bool> closed_ = false;
+    // In one, so that the usual case is one question.
+    static constexpr std::uint8_t shared_flag = 1; // not of concurrency 1
+    static constexpr std::uint8_t closed_flag = 2;
+    static constexpr std::uint8_t debug_flag = 4;
+    std::atomic<std::uint8_t> state_;
     std::atomic<bool> stopping_ = false;
     std::atomic<bool> gone_ = false;
-    std::atomic<bool> debug_;
 
     // the loop's own thread
     unsigned depth_ = 0;
