@@ -13,12 +13,17 @@
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -68,6 +73,27 @@ inline finished run(std::string const& program, process::arguments args = {}, in
     process p("/usr/bin/env", std::move(args), {}, input);
     int const code = p.wait();
     return {code, p.out(), p.err()};
+}
+
+/// How many descriptors a process has open.
+inline std::size_t open_descriptors(process const& p)
+{
+    std::filesystem::directory_iterator const all("/proc/" + std::to_string(p.pid()) + "/fd");
+    return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+/// Asks again and again whether it has come, for a minute.
+template <class Condition>
+bool eventually(Condition come)
+{
+    auto const limit = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (!come())
+    {
+        if (std::chrono::steady_clock::now() > limit)
+            return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
 }
 
 /// A directory that goes with its object.
