@@ -34,8 +34,8 @@ try
     // tag::serve[]
     auto const serve = [&](polyloop::tcp_stream connection) {
         connection.set_option(boost::asio::ip::tcp::no_delay(true));
-        serve_requests(connection, connection, service);
-        close_gently(connection);
+        if (serve_requests(connection, connection, service))
+            close_gently(connection);
     };
     polyloop::run(
         [&] {

@@ -231,10 +231,11 @@ inline http::status status_of(error_code const& ec, bool header_done)
 }
 
 // tag::session[]
-/// Reads a request and writes its answer, until one of the two has had enough. `below` is
-/// the connection that carries the stream.
+/// Reads a request and writes its answer, until one of the two has had enough. True where
+/// the last word was an answer, which the client shall be able to read. `below` is the
+/// connection that carries the stream.
 template <class Stream>
-void serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& service)
+bool serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& service)
 {
     sessions::session self(service.open);
     beast::flat_buffer buffer(service.header_limit + 4096); // pipelined requests stay in it
@@ -244,7 +245,7 @@ void serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& s
         below.expires_after(service.idle_limit);
         auto const wait = [&] { buffer.commit(stream.read_some(buffer.prepare(4096), ec)); };
         if (buffer.size() == 0 && (!self.idle(wait) || ec))
-            return;
+            return false;
 
         below.expires_after(service.request_limit);
         http::request_parser<http::string_body> parser;
@@ -263,7 +264,7 @@ void serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& s
         else if (auto const s = status_of(ec, parser.is_header_done()); s != http::status::unknown)
             to_send = make_answer(s);
         else
-            return;
+            return false;
         if (ec == boost::asio::error::timed_out)
             below.expires_after(std::chrono::seconds(1)); // for the answer
         more = !ec && parser.get().keep_alive() && !service.open.stopping();
@@ -276,8 +277,9 @@ void serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& s
         else
             http::write(stream, serializer, ec);
         if (ec)
-            return;
+            return false;
     }
+    return true;
 }
 // end::session[]
 

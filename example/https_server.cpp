@@ -54,13 +54,13 @@ void serve(polyloop::tcp_stream& connection, ssl::context& context, http_service
     error_code ec;
     connection.expires_after(handshake_limit);
     secure.handshake(ssl::stream_base::server, ec);
-    if (!ec)
-    {
-        serve_requests(secure, connection, service);
-        connection.expires_after(std::chrono::seconds(1));
-        secure.shutdown(ec); // says that this is the end, and waits for the client's word
-    }
-    close_gently(connection);
+    if (ec)
+        return;
+    bool const answered = serve_requests(secure, connection, service);
+    connection.expires_after(std::chrono::seconds(1));
+    secure.shutdown(ec); // says that this is the end, and waits for the client's word
+    if (answered)
+        close_gently(connection);
 }
 // end::serve[]
 } // namespace

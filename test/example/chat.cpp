@@ -191,6 +191,23 @@ BOOST_DATA_TEST_CASE(a_slow_member_is_dropped_and_stops_nobody, data::make(polic
     c.stop();
 }
 
+BOOST_AUTO_TEST_CASE(many_lines_at_once_drop_nobody_who_reads)
+{
+    chat c({"--policy", "default", "--limit-waiting", "10"});
+    member ann(c, "ann"), bob(c, "bob");
+    BOOST_TEST(ann.read_line() == "* bob has joined\n");
+    std::string lines, expected;
+    for (int n = 0; n != 500; ++n)
+    {
+        lines += std::to_string(n) + '\n';
+        expected += "ann: " + std::to_string(n) + '\n';
+    }
+    ann.send(lines);
+    BOOST_TEST((bob.read(expected.size()) == expected));
+    BOOST_TEST((ann.read(expected.size()) == expected));
+    c.stop();
+}
+
 BOOST_AUTO_TEST_CASE(who_reads_nothing_at_all_is_cut_off)
 {
     chat c({"--limit-waiting", "2", "--limit-line", "100000", "--limit-write", "0.2"});
