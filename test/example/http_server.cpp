@@ -192,6 +192,11 @@ BOOST_AUTO_TEST_CASE(a_body_beyond_the_limit_is_refused)
     }
     BOOST_TEST(status({"--data-binary", '@' + files.write("body", std::string(1000, 'x')),
                    server.url + "/echo"}) == "200");
+    // Who sends it all the same, and reads later, is told too.
+    raw_client eager(server.where);
+    eager.send("POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 500000\r\n\r\n" +
+               std::string(500000, 'x'));
+    check_refused(eager, "413 Payload Too Large\r\n");
     server.stop();
 }
 
