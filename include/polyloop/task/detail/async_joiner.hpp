@@ -5,7 +5,7 @@
 #ifndef POLYLOOP_TASK_DETAIL_ASYNC_JOINER_HPP
 #define POLYLOOP_TASK_DETAIL_ASYNC_JOINER_HPP
 
-#include <polyloop/task/detail/task_base.hpp>
+#include <polyloop/task/detail/fiber.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
@@ -26,8 +26,50 @@ class task;
 
 namespace detail {
 
+/// A fiber that joins.
+struct fiber_joiner : join_waiter, fiber_wait
+{
+    fiber_joiner(fiber& f, task_base& t) noexcept
+        : join_waiter(&fiber_joiner::on_done), fiber_wait(&fiber_joiner::on_interrupt), self(f),
+          joined(t)
+    {
+    }
+
+    POLYLOOP_DECL static void on_done(join_waiter* w);
+    POLYLOOP_DECL static bool on_interrupt(fiber_wait& w, reason why);
+
+    /// In the joiner, after a wait in which something happened. Throws `operation_aborted`.
+    POLYLOOP_DECL void settle();
+
+    fiber& self;
+    task_base& joined;
+    bool aborted = false;
+    bool forwarded = false;
+};
+
+/// The running fiber, null in a plain thread. Refuses what would block a handler of a running loop,
+/// or wait for itself.
+POLYLOOP_DECL fiber* waiting_fiber(task_base& t);
+POLYLOOP_DECL void block_until_done(task_base& t);
+
 /// Waits as the caller can: a fiber is suspended, a plain thread blocked.
-POLYLOOP_DECL void wait_done(task_base& t);
+inline void wait_done(task_base& t)
+{
+    if (t.done())
+        return;
+    fiber* const f = waiting_fiber(t);
+    if (!f) [[unlikely]]
+    {
+        block_until_done(t);
+        return;
+    }
+    f->check_cancel();
+    fiber_joiner j(*f, t);
+    if (t.add_waiter(j))
+        f->wait_here(j);
+    if (j.aborted || j.forwarded) [[unlikely]]
+        j.settle();
+}
 
 /// The same with a limit; says whether the task is done.
 POLYLOOP_DECL bool wait_done_until(task_base& t, steady_time limit);
