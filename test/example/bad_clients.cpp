@@ -459,25 +459,26 @@ constexpr unsigned per_process = 5000;
 
 BOOST_DATA_TEST_CASE(a_flood_of_connections, data::make(policies), policy)
 {
-    server s({"--policy", policy, "--limit-idle", "0.2"}, 2000);
-    long after_the_first = 0;
-    for (int round = 1; round <= 2; ++round)
+    // Many more come in half a second than there are descriptors, even to a slow machine.
+    server s({"--policy", policy, "--limit-idle", "0.5"}, 1000);
+    long after_a_part = 0;
+    for (unsigned const part : {per_process / 4, per_process})
     {
-        flood f(s.where(), 4, per_process);
+        flood f(s.where(), 4, part);
         int served = 0;
         while (f.connected() == 0)
         {
             BOOST_TEST(s.serves());
             ++served;
         }
-        BOOST_TEST(f.connected() == 4 * per_process);
+        BOOST_TEST(f.connected() == 4 * part);
         BOOST_TEST(served > 0);
         BOOST_TEST(s.serves());
         s.check_unharmed(); // although the clients are still there
-        if (round == 1)
-            after_the_first = resident_kib(s.program());
+        if (after_a_part == 0)
+            after_a_part = resident_kib(s.program());
     }
-    BOOST_TEST(resident_kib(s.program()) < after_the_first + 8192);
+    BOOST_TEST(resident_kib(s.program()) < after_a_part + 8192);
     BOOST_TEST(contains(s.errors(), "Too many open files"));
     BOOST_TEST(s.errors().size() < 100'000u);
     s.stop();
