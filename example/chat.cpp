@@ -46,7 +46,10 @@ struct limits
 // tag::room[]
 struct member
 {
-    explicit member(std::size_t most) : lines(most) { }
+    explicit member(std::size_t most)
+        : lines(most)
+    {
+    }
 
     polyloop::channel<std::string> lines; // for it; closed when it is no member any more
     std::atomic<bool> slow = false;       // why
@@ -56,7 +59,10 @@ struct member
 class room
 {
 public:
-    explicit room(std::size_t waiting) : waiting_(waiting) { }
+    explicit room(std::size_t waiting)
+        : waiting_(waiting)
+    {
+    }
 
     /// Null where the name is taken.
     std::shared_ptr<member> enter(std::string const& name)
@@ -130,7 +136,9 @@ class presence
 public:
     /// Where `self()` is null the name is taken.
     presence(room& where, std::string name)
-        : room_(where), name_(std::move(name)), self_(room_.enter(name_))
+        : room_(where)
+        , name_(std::move(name))
+        , self_(room_.enter(name_))
     {
     }
     ~presence()
@@ -191,15 +199,16 @@ catch (boost::system::system_error const&)
 }
 
 /// The member's lines, until it has no more.
-void read_lines(polyloop::tcp_stream& from, std::string& buffer, presence& here,
-    limits const& limit)
+void read_lines(
+    polyloop::tcp_stream& from, std::string& buffer, presence& here, limits const& limit)
 {
     error_code ec;
     while (auto const line = read_line(from, buffer, limit, ec))
     {
         if (!line->empty())
             here.say(*line);
-        polyloop::this_fiber::yield(); // many may have come at once: the writers get a turn
+        // Many may have come at once: the writers get a turn.
+        polyloop::this_fiber::yield();
     }
     if (ec == asio::error::not_found)
         here.self()->lines.try_send(

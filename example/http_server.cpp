@@ -19,7 +19,8 @@
 int main(int argc, char** argv)
 try
 {
-    boost::program_options::options_description options("An HTTP server under any policy");
+    boost::program_options::options_description options(
+        "An HTTP server under any policy");
     add_http_options(options);
     auto const given = read_options(argc, argv, options);
     if (given.contains("help"))
@@ -39,8 +40,8 @@ try
     };
     polyloop::run(
         [&] {
-            serve_until_stopped(where, serve, how_to_serve(given), limit,
-                [&] { service.open.stop(); });
+            serve_until_stopped(
+                where, serve, how_to_serve(given), limit, [&] { service.open.stop(); });
         },
         how_to_run(given));
     // end::serve[]

@@ -46,10 +46,7 @@ public:
         std::string type, content;
     };
 
-    resources()
-    {
-        all_["/"] = {"text/plain", "This is an HTTP server on fibers.\n"};
-    }
+    resources() { all_["/"] = {"text/plain", "This is an HTTP server on fibers.\n"}; }
     /// The files of a directory and those below it; no links, no hidden ones. An
     /// `index.html` also stands for its directory.
     explicit resources(std::filesystem::path const& root)
@@ -71,7 +68,8 @@ public:
                     throw std::runtime_error(root.string() +
                         " has more than 256 MiB, and all of it is kept in memory: name a "
                         "smaller directory");
-                std::string const target = '/' + i->path().lexically_relative(root).string();
+                std::string const target =
+                    '/' + i->path().lexically_relative(root).string();
                 resource r{type_of(i->path().extension().string()), std::move(content)};
                 if (name == "index.html")
                     all_[target.substr(0, target.size() - name.size())] = r;
@@ -112,7 +110,9 @@ public:
     class session
     {
     public:
-        explicit session(sessions& all) : all_(all), task_(polyloop::this_fiber::current_task())
+        explicit session(sessions& all)
+            : all_(all)
+            , task_(polyloop::this_fiber::current_task())
         {
             std::lock_guard const lock(all_.mutex_);
             place_ = all_.list_.insert(all_.list_.end(), this);
@@ -129,7 +129,8 @@ public:
         template <class Wait>
         bool idle(Wait wait)
         {
-            idle_ = true; // before it looks, as the stop sets its flag before it looks here
+            // Before it looks, as the stop sets its flag before it looks here.
+            idle_ = true;
             bool const serving = !all_.stopping();
             if (serving)
                 wait();
@@ -175,7 +176,8 @@ struct http_service
 };
 
 using request = http::request<http::string_body>;
-using answer = http::response<http::span_body<char const>>; // of bytes that live elsewhere
+/// Of bytes that live elsewhere.
+using answer = http::response<http::span_body<char const>>;
 
 inline answer make_answer(
     http::status status, std::string_view type, std::string_view content)
@@ -205,9 +207,9 @@ inline answer respond(http_service const& service, request const& asked)
     if (!found && !echo)
         return make_answer(http::status::not_found);
     if (echo && asked.method() == http::verb::post)
-        return make_answer(
-            http::status::ok, "application/octet-stream", asked.body());
-    if (found && (asked.method() == http::verb::get || asked.method() == http::verb::head))
+        return make_answer(http::status::ok, "application/octet-stream", asked.body());
+    if (found &&
+        (asked.method() == http::verb::get || asked.method() == http::verb::head))
         return make_answer(http::status::ok, found->type, found->content);
     answer a = make_answer(http::status::method_not_allowed);
     a.set(http::field::allow, echo ? "POST" : "GET, HEAD");
@@ -218,7 +220,8 @@ inline answer respond(http_service const& service, request const& asked)
 /// What a request that cannot be read is answered by; `unknown` where nobody listens.
 inline http::status status_of(error_code const& ec, bool header_done)
 {
-    if (ec == http::error::header_limit || (ec == http::error::buffer_overflow && !header_done))
+    if (ec == http::error::header_limit ||
+        (ec == http::error::buffer_overflow && !header_done))
         return http::status::request_header_fields_too_large;
     if (ec == http::error::body_limit)
         return http::status::payload_too_large;
@@ -238,12 +241,15 @@ template <class Stream>
 bool serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& service)
 {
     sessions::session self(service.open);
-    beast::flat_buffer buffer(service.header_limit + 4096); // pipelined requests stay in it
+    // Pipelined requests stay in it.
+    beast::flat_buffer buffer(service.header_limit + 4096);
     for (bool more = true; more;)
     {
         error_code ec;
         below.expires_after(service.idle_limit);
-        auto const wait = [&] { buffer.commit(stream.read_some(buffer.prepare(4096), ec)); };
+        auto const wait = [&] {
+            buffer.commit(stream.read_some(buffer.prepare(4096), ec));
+        };
         if (buffer.size() == 0 && (!self.idle(wait) || ec))
             return false;
 
@@ -261,7 +267,8 @@ bool serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& s
         answer to_send;
         if (!ec)
             to_send = respond(service, parser.get());
-        else if (auto const s = status_of(ec, parser.is_header_done()); s != http::status::unknown)
+        else if (auto const s = status_of(ec, parser.is_header_done());
+                 s != http::status::unknown)
             to_send = make_answer(s);
         else
             return false;
@@ -283,8 +290,8 @@ bool serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& s
 }
 // end::session[]
 
-/// Ends a connection so that the client has read the last answer before it learns that the
-/// rest of what it sends is not wanted: a socket that is closed with bytes unread is reset.
+/// Ends a connection so that the client has read the last answer before it learns that
+/// the rest of what it sends is not wanted: a socket closed with bytes unread is reset.
 inline void close_gently(polyloop::tcp_stream& connection)
 {
     connection.expires_after(std::chrono::seconds(1));
@@ -306,8 +313,10 @@ inline void add_http_options(boost::program_options::options_description& option
         "a directory that is served, from memory, as it is at the start");
     add("limit-header", text("8192"), "bytes of a request's header");
     add("limit-body", text("1048576"), "bytes of its body");
-    add("limit-request", text("10"), "seconds from its first byte to the end of the answer");
-    add("limit-idle", text("60"), "seconds that a client may wait before its next request");
+    add("limit-request", text("10"),
+        "seconds from its first byte to the end of the answer");
+    add("limit-idle", text("60"),
+        "seconds that a client may wait before its next request");
 }
 
 /// As the options say.

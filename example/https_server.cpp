@@ -93,8 +93,8 @@ try
     };
     polyloop::run(
         [&] {
-            serve_until_stopped(where, handle, how_to_serve(given), limit,
-                [&] { service.open.stop(); });
+            serve_until_stopped(
+                where, handle, how_to_serve(given), limit, [&] { service.open.stop(); });
         },
         how_to_run(given));
 }

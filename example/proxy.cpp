@@ -42,7 +42,8 @@ struct target
 
 // tag::proxy[]
 /// One way, to its end; false where that was none that the other side may be told of.
-bool pump(polyloop::tcp_stream& from, polyloop::tcp_stream& to, std::atomic<time_point>& last)
+bool pump(
+    polyloop::tcp_stream& from, polyloop::tcp_stream& to, std::atomic<time_point>& last)
 {
     std::array<char, 16384> data;
     error_code ec;
@@ -161,7 +162,9 @@ try
     auto const where = where_to_listen(given);
     auto const limit = seconds(given, "limit-stop");
     target const to = parse(given);
-    auto const handle = [&](polyloop::tcp_stream client) { serve(std::move(client), to); };
+    auto const handle = [&](polyloop::tcp_stream client) {
+        serve(std::move(client), to);
+    };
     polyloop::run(
         [&] { serve_until_stopped(where, handle, how_to_serve(given), limit, [] {}); },
         how_to_run(given));

@@ -106,8 +106,7 @@ class server
     void check_unharmed()
     {
         BOOST_TEST(serves());
-        BOOST_TEST(
-            test::eventually([&] { return test::open_descriptors(program_) <= settled_; }));
+        BOOST_TEST(test::eventually([&] { return test::open_descriptors(program_) <= settled_; }));
     }
     void stop()
     {
@@ -142,8 +141,8 @@ class server
     process::arguments with_limit(process::arguments args, unsigned descriptors)
     {
         args.insert(args.begin(),
-            {"-c", "ulimit -n \"$1\" && exec 2> \"$2\" && shift 2 && exec \"$0\" \"$@\"",
-                test::example("http_server"), std::to_string(descriptors), files_ / "err"});
+                    {"-c", "ulimit -n \"$1\" && exec 2> \"$2\" && shift 2 && exec \"$0\" \"$@\"",
+                     test::example("http_server"), std::to_string(descriptors), files_ / "err"});
         return args;
     }
     /// The least it has been seen with, once it stays there.
@@ -253,8 +252,9 @@ BOOST_DATA_TEST_CASE(an_answer_that_nobody_reads, data::make(policies), policy)
 {
     server s({"--policy", policy, "--limit-request", "0.3", "--limit-body", "100000000"});
     std::size_t const size = 30000000; // more than the system keeps for a connection
-    std::string const asked = "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: " +
-                              std::to_string(size) + "\r\n\r\n" + std::string(size, 'x');
+    std::string const asked =
+        "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: " + std::to_string(size) +
+        "\r\n\r\n" + std::string(size, 'x');
     raw_client c(s.where(), 4096);
     c.send(asked);
     // The end cannot be seen without reading: it is seen by the server's descriptors.
@@ -267,8 +267,9 @@ BOOST_DATA_TEST_CASE(an_answer_that_nobody_reads, data::make(policies), policy)
 BOOST_DATA_TEST_CASE(resets_at_every_moment, data::make(policies), policy)
 {
     server s({"--policy", policy, "--limit-request", "1"});
-    std::string const whole = get + "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n"
-                                    "Expect: 100-continue\r\n\r\nabc" +
+    std::string const whole = get +
+                              "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n"
+                              "Expect: 100-continue\r\n\r\nabc" +
                               get;
     for (std::size_t n = 0; n <= whole.size(); ++n)
     {
@@ -433,8 +434,7 @@ class flood
         for (unsigned n = 0; n != wanted; ++n)
         {
             int const s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-            if (s == -1 ||
-                ::bind(s, reinterpret_cast<sockaddr const*>(&from), sizeof from) != 0 ||
+            if (s == -1 || ::bind(s, reinterpret_cast<sockaddr const*>(&from), sizeof from) != 0 ||
                 ::connect(s, reinterpret_cast<sockaddr const*>(&to), sizeof to) != 0)
             {
                 return n;

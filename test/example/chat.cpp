@@ -130,7 +130,8 @@ BOOST_AUTO_TEST_CASE(names_are_single_and_of_letters)
     }
     late.send("ann\n");
     BOOST_TEST(late.read_line() == "* ann is taken; your name?\n");
-    late.send("ben\n\n\x1b[2Jred\n"); // an empty line is none, and control characters are not passed on
+    // An empty line is none, and control characters are not passed on.
+    late.send("ben\n\n\x1b[2Jred\n");
     BOOST_TEST(late.read_line() == "* ben has joined\n");
     BOOST_TEST(ann.read_line() == "* ben has joined\n");
     BOOST_TEST(ann.read_line() == "ben: [2Jred\n");
@@ -164,7 +165,7 @@ BOOST_AUTO_TEST_CASE(who_says_no_name_is_left)
 BOOST_DATA_TEST_CASE(a_slow_member_is_dropped_and_stops_nobody, data::make(policies), policy)
 {
     chat c({"--policy", policy, "--limit-waiting", "5", "--limit-line", "100000", "--limit-write",
-        "30"});
+            "30"});
     member slow(c, "slow", 4096);
     member ann(c, "ann");
     std::string const text(60000, 'x');

@@ -86,8 +86,9 @@ void check_refused(raw_client& client, std::string const& expected)
 BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(policies), policy)
 {
     http_server server({"--policy", policy});
-    auto const asked = test::run("curl", {"-s", "-w", "[%{http_code} %{num_connects}]",
-        server.url + "/", server.url + "/nothing", server.url + "/?a=b"});
+    auto const asked =
+        test::run("curl", {"-s", "-w", "[%{http_code} %{num_connects}]", server.url + "/",
+                           server.url + "/nothing", server.url + "/?a=b"});
     BOOST_TEST(asked.code == 0);
     BOOST_TEST(asked.out == page + "[200 1]Not Found[404 0]" + page + "[200 0]");
     server.stop();
@@ -110,8 +111,9 @@ BOOST_AUTO_TEST_CASE(pipelined_requests_are_answered_in_their_order)
     http_server server;
     raw_client client(server.where);
     // The last one comes in two pieces, the first of which comes along with the others.
-    client.send(get + "HEAD / HTTP/1.1\r\nHost: here\r\n\r\n"
-                      "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\nabc" +
+    client.send(get +
+                "HEAD / HTTP/1.1\r\nHost: here\r\n\r\n"
+                "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\nabc" +
                 "GET /nothing HTTP/1.1\r\nHo");
     std::string const first = response(client);
     BOOST_TEST(first.starts_with("HTTP/1.1 200 OK\r\n"), first);
@@ -164,8 +166,9 @@ BOOST_AUTO_TEST_CASE(what_is_posted_comes_back)
     test::temporary_directory files;
     std::string const content(200000, 'x');
     std::string const file = files.write("body", content);
-    for (process::arguments const& how :
-         {process::arguments{}, {"-H", "Expect: 100-continue"}, {"-H", "Transfer-Encoding: chunked"}})
+    for (process::arguments const& how : {process::arguments{},
+                                          {"-H", "Expect: 100-continue"},
+                                          {"-H", "Transfer-Encoding: chunked"}})
     {
         process::arguments args{"-s", "-v", "--data-binary", '@' + file};
         args.insert(args.end(), how.begin(), how.end());
@@ -191,7 +194,7 @@ BOOST_AUTO_TEST_CASE(a_body_beyond_the_limit_is_refused)
                    "413");
     }
     BOOST_TEST(status({"--data-binary", '@' + files.write("body", std::string(1000, 'x')),
-                   server.url + "/echo"}) == "200");
+                       server.url + "/echo"}) == "200");
     // Who sends it all the same, and reads later, is told too.
     raw_client eager(server.where);
     eager.send("POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 500000\r\n\r\n" +
@@ -244,8 +247,9 @@ BOOST_AUTO_TEST_CASE(what_is_no_request_is_refused)
 BOOST_AUTO_TEST_CASE(a_request_has_a_deadline)
 {
     http_server server({"--limit-request", "0.2"});
-    for (std::string const part : {"G", "GET / HTTP/1.1\r\nHost: here\r\nX: ",
-             "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nabc"})
+    for (std::string const part :
+         {"G", "GET / HTTP/1.1\r\nHost: here\r\nX: ",
+          "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nabc"})
     {
         raw_client client(server.where);
         client.send(part);
@@ -281,7 +285,7 @@ BOOST_AUTO_TEST_CASE(a_directory_is_served_and_nothing_outside)
 
     auto fetched = [&](std::string const& target) {
         return test::run("curl", {"-s", "--path-as-is", "-w", "[%{http_code} %{content_type}]",
-                                     server.url + target})
+                                  server.url + target})
             .out;
     };
     BOOST_TEST(fetched("/") == "<p>index</p>[200 text/html]");
@@ -290,8 +294,8 @@ BOOST_AUTO_TEST_CASE(a_directory_is_served_and_nothing_outside)
     BOOST_TEST(fetched("/a/") == "<p>a</p>[200 text/html]");
     for (std::string const target :
          {"/../secret.txt", "/a/../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt",
-             "/link.txt", "/up/secret.txt", "/.hidden/c.txt", "/.d.txt", "//etc/passwd",
-             "/a/../index.html", "/a"})
+          "/link.txt", "/up/secret.txt", "/.hidden/c.txt", "/.d.txt", "//etc/passwd",
+          "/a/../index.html", "/a"})
         BOOST_TEST(fetched(target) == "Not Found[404 text/plain]", target);
     server.stop();
 }
@@ -349,9 +353,15 @@ BOOST_AUTO_TEST_CASE(what_takes_too_long_is_cut_off_at_a_stop)
 BOOST_AUTO_TEST_CASE(bad_options_are_named)
 {
     for (process::arguments const& bad : {process::arguments{"--limit-body", "-1"},
-             {"--limit-header", "0"}, {"--limit-request", "soon"}, {"--limit-idle", "-1"},
-             {"--limit-connections", "x"}, {"--limit-stop", ""}, {"--port", "x"},
-             {"--address", "here"}, {"--policy", "fibre"}, {"--rot", "x"}})
+                                          {"--limit-header", "0"},
+                                          {"--limit-request", "soon"},
+                                          {"--limit-idle", "-1"},
+                                          {"--limit-connections", "x"},
+                                          {"--limit-stop", ""},
+                                          {"--port", "x"},
+                                          {"--address", "here"},
+                                          {"--policy", "fibre"},
+                                          {"--rot", "x"}})
     {
         process p(test::example("http_server"), bad);
         BOOST_TEST(p.wait() == 2);
@@ -365,7 +375,8 @@ BOOST_AUTO_TEST_CASE(bad_options_are_named)
 
     process help(test::example("http_server"), {"--help"});
     BOOST_TEST(help.wait() == 0);
-    for (char const* const option : {"--port", "--address", "--policy", "--root", "--limit-header",
-             "--limit-body", "--limit-request", "--limit-idle", "--limit-stop"})
+    for (char const* const option :
+         {"--port", "--address", "--policy", "--root", "--limit-header", "--limit-body",
+          "--limit-request", "--limit-idle", "--limit-stop"})
         BOOST_TEST(contains(help.out(), option));
 }

@@ -39,10 +39,10 @@ struct certificate
     explicit certificate(std::string const& name)
         : file(files() / (name + ".pem")), key(files() / (name + ".key"))
     {
-        auto const made = test::run("openssl",
-            {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                "-keyout", key, "-out", file, "-days", "2", "-subj", "/CN=" + name, "-addext",
-                "subjectAltName=DNS:localhost,IP:127.0.0.1"});
+        auto const made = test::run(
+            "openssl", {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-keyout", key, "-out", file, "-days", "2", "-subj",
+                        "/CN=" + name, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"});
         BOOST_REQUIRE_MESSAGE(made.code == 0, made.err);
     }
 
@@ -136,12 +136,19 @@ class s_client
         BOOST_TEST_REQUIRE(::pipe2(both, O_CLOEXEC) == 0);
         return {both[0], both[1]};
     }
-    s_client(std::string const& port, process::arguments const& more, ends pipe) : input_(pipe.write)
+    s_client(std::string const& port, process::arguments const& more, ends pipe)
+        : input_(pipe.write)
     {
-        process::arguments args{"openssl", "s_client", "-connect", "127.0.0.1:" + port, "-CAfile",
-            good().file, "-verify_return_error"};
+        process::arguments args{"openssl",
+                                "s_client",
+                                "-connect",
+                                "127.0.0.1:" + port,
+                                "-CAfile",
+                                good().file,
+                                "-verify_return_error"};
         args.insert(args.end(), more.begin(), more.end());
-        program_ = std::make_unique<process>("/usr/bin/env", args, process::environment(), pipe.read);
+        program_ =
+            std::make_unique<process>("/usr/bin/env", args, process::environment(), pipe.read);
         ::close(pipe.read);
     }
 
@@ -155,7 +162,7 @@ BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(poli
 {
     https_server server({"--policy", policy});
     auto const asked = curl({"-w", "[%{http_code} %{num_connects}]", server.url + "/",
-        server.url + "/nothing", server.url + "/"});
+                             server.url + "/nothing", server.url + "/"});
     BOOST_TEST(asked.code == 0);
     BOOST_TEST(asked.err == "");
     BOOST_TEST(asked.out == page + "[200 1]Not Found[404 0]" + page + "[200 0]");
@@ -184,8 +191,8 @@ BOOST_AUTO_TEST_CASE(long_bodies_come_back_whole)
     BOOST_TEST(asked.code == 0);
     BOOST_TEST((asked.out == content));
     certificate::files().write("body", content + content);
-    auto const refused = curl({"-o", "/dev/null", "-w", "%{http_code}", "--data-binary",
-        '@' + file, server.url + "/echo"});
+    auto const refused = curl({"-o", "/dev/null", "-w", "%{http_code}", "--data-binary", '@' + file,
+                               server.url + "/echo"});
     BOOST_TEST(refused.out == "413");
     server.stop();
 }
@@ -259,8 +266,9 @@ BOOST_AUTO_TEST_CASE(a_handshake_has_a_deadline)
 BOOST_AUTO_TEST_CASE(who_does_not_speak_tls_is_left)
 {
     https_server server;
-    for (std::string const& garbage : {std::string("GET / HTTP/1.1\r\nHost: here\r\n\r\n"),
-             std::string(100000, '\0'), std::string("\x16\x03\x01\xff\xff") + std::string(70000, 'x')})
+    for (std::string const& garbage :
+         {std::string("GET / HTTP/1.1\r\nHost: here\r\n\r\n"), std::string(100000, '\0'),
+          std::string("\x16\x03\x01\xff\xff") + std::string(70000, 'x')})
     {
         raw_client client(server.where);
         client.send(garbage);

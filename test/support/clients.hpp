@@ -157,8 +157,8 @@ class raw_client
     /// To the end of `mark`, or what there is.
     std::string read_to(std::string const& mark)
     {
-        auto const n = boost::asio::read_until(
-            socket_, boost::asio::dynamic_buffer(buffer_), mark, end_);
+        auto const n =
+            boost::asio::read_until(socket_, boost::asio::dynamic_buffer(buffer_), mark, end_);
         return take(end_ ? buffer_.size() : n);
     }
     std::string read_line()
