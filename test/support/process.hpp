@@ -99,6 +99,9 @@ public:
 
     void signal(int number) const { ::kill(pid_, number); }
 
+    /// -1 after `wait`.
+    pid_t pid() const { return pid_; }
+
     /// What was read so far; all of it after `wait`.
     std::string const& out() const { return out_.text; }
     std::string const& err() const { return err_.text; }
