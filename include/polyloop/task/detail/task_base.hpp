@@ -212,6 +212,17 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     {
         return must_cancel_.load(std::memory_order_relaxed);
     }
+    /// Some request has not been delivered: it waits, or its message is under way.
+    bool cancel_ahead() const noexcept
+    {
+        return cancel_pending() || met() < cancelling();
+    }
+    /// What the task is about to be told answers every request that stands, also those whose
+    /// message is still under way.
+    void meet_cancels() noexcept
+    {
+        met_.store(cancelling(), std::memory_order_relaxed);
+    }
     bool started() const noexcept
     {
         return started_;
