@@ -305,8 +305,9 @@ void wait_to_be_cancelled(Install install)
             BOOST_ASSERT(slot.is_connected());
             using type = decltype(handler);
             auto kept = std::make_shared<type>(std::move(handler));
-            install(slot, [kept, io = &get_running_loop().io_context()] {
-                asio::post(*io, [kept] { std::move(*kept)(asio::error::operation_aborted); });
+            install(slot, [kept] {
+                asio::post(asio::get_associated_executor(*kept),
+                           [kept] { std::move(*kept)(asio::error::operation_aborted); });
             });
         });
     });

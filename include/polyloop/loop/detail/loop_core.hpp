@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
 #define POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/context/detail/frame.hpp>
 #include <polyloop/error.hpp>
 #include <polyloop/loop/detail/ready_queue.hpp>
@@ -86,16 +87,16 @@ class executor_job
 
     friend void intrusive_ptr_add_ref(executor_job* j) noexcept
     {
-        j->refs_.fetch_add(1, std::memory_order_relaxed);
+        j->refs_.add();
     }
     friend void intrusive_ptr_release(executor_job* j) noexcept
     {
-        if (j->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (j->refs_.drop())
             delete j;
     }
 
   private:
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
 };
 
 /// The part of a loop that outlives it: handles, strands and the memory of tasks keep it, and

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_DETAIL_ASYNC_WAITER_HPP
 #define POLYLOOP_TASK_DETAIL_ASYNC_WAITER_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
 #include <boost/asio/associated_allocator.hpp>
@@ -90,11 +91,11 @@ class async_waiter final : public Node
 
     friend void intrusive_ptr_add_ref(async_waiter* w) noexcept
     {
-        w->refs_.fetch_add(1, std::memory_order_relaxed);
+        w->refs_.add();
     }
     friend void intrusive_ptr_release(async_waiter* w) noexcept
     {
-        if (w->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1)
+        if (!w->refs_.drop())
             return;
         allocator a(w->allocator_);
         w->~async_waiter();
@@ -202,7 +203,7 @@ class async_waiter final : public Node
 
     using work_guard = boost::asio::executor_work_guard<executor>;
 
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
     std::atomic<phase> phase_ = phase::starting;
     wait_end end_ = wait_end::granted;
     bool timed_ = false;

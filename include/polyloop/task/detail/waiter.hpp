@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_DETAIL_WAITER_HPP
 #define POLYLOOP_TASK_DETAIL_WAITER_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/task/detail/fiber.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -101,6 +102,11 @@ class state_word
             from = seen;
             return false;
         }
+        if (one_thread())
+        {
+            word_.store(to, std::memory_order_relaxed);
+            return true;
+        }
         return word_.compare_exchange_strong(from, to, std::memory_order_acq_rel,
                                              std::memory_order_acquire);
     }
@@ -125,8 +131,14 @@ class state_word
     }
 
   private:
+    /// `v`: what was seen, unlocked.
     bool take(value& v) noexcept
     {
+        if (one_thread())
+        {
+            word_.store(v | locked, std::memory_order_relaxed);
+            return true;
+        }
         return word_.compare_exchange_strong(v, v | locked, std::memory_order_acquire,
                                              std::memory_order_relaxed);
     }
