@@ -45,7 +45,8 @@ std::unique_ptr<group_state::child> group_state::admit()
     if (aborting_ || over_)
         throw_error(error::group_closed);
     // So that an error can be kept without memory.
-    errors_.reserve(errors_.size() + live_ + 2);
+    if (std::size_t const most = errors_.size() + live_ + 2; most > errors_.capacity())
+        errors_.reserve(2 * most);
     ++live_;
     return c;
 }

@@ -173,8 +173,11 @@ class condition_variable
             token, place(), limit,
             [this](async_node& n) {
                 n.owner = check(n.lock); // once more, as a token may begin later
+                // Before the wait begins, as its end may take the lock over on another thread.
+                n.lock.release();
+                n.lock = std::unique_lock(n.wanted, std::defer_lock);
                 enter(n);
-                n.lock.unlock();
+                n.wanted.unlock_as(n.owner);
                 return false;
             },
             std::ref(lock));
