@@ -146,6 +146,10 @@ class condition_variable
         {
             wanted.enter_and_grant(*this);
         }
+        bool leave_further() noexcept
+        {
+            return mutex::leave(&wanted, *this);
+        }
         std::tuple<boost::system::error_code> result(detail::wait_end e) const
         {
             lock = std::unique_lock(wanted, std::adopt_lock);
