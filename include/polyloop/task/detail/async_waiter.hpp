@@ -9,7 +9,6 @@
 #include <polyloop/task/detail/context_waits.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
-#include <boost/asio/associated_allocator.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
@@ -60,7 +59,8 @@ struct plain_node : waiter
 /// - `left()`, for one that was taken off its list and waits for something else before it ends;
 /// - `leave_further()`, which takes it off that;
 /// - `cancel()`, in place of the end that a cancellation is to others;
-/// - `fallback()`, the executor of a handler without its own.
+/// - `fallback()`, the executor of a handler without its own;
+/// - `called_in(c)`, to be told of the handler's context, null where that never ends.
 ///
 /// Invariant: the wait ends once, by a grant or by whoever took the node off the list, who posts
 /// the completion; or with the context of its handler (`context_waits`).
@@ -68,8 +68,6 @@ template <class Node, class Handler>
 class async_waiter final : public Node, private context_wait
 {
     using executor = boost::asio::associated_executor_t<Handler, boost::asio::any_io_executor>;
-    using allocator = typename std::allocator_traits<boost::asio::associated_allocator_t<
-        Handler>>::template rebind_alloc<async_waiter>;
     using pointer = boost::intrusive_ptr<async_waiter>;
 
   public:
@@ -77,18 +75,9 @@ class async_waiter final : public Node, private context_wait
     template <class Begin, class... Args>
     static void start(Handler h, wait_place place, deadline limit, Begin begin, Args&&... args)
     {
-        allocator a(boost::asio::get_associated_allocator(h));
-        async_waiter* const p = std::allocator_traits<allocator>::allocate(a, 1);
-        try
-        {
-            ::new (p) async_waiter(h, place, std::forward<Args>(args)...);
-        }
-        catch (...)
-        {
-            std::allocator_traits<allocator>::deallocate(a, p, 1);
-            throw;
-        }
-        pointer const self(p);
+        // Not by the handler's allocator, whose memory may end with the call of the handler: who ends
+        // the wait, and its timer, may come behind that.
+        pointer const self(new async_waiter(h, place, std::forward<Args>(args)...));
         self->run(limit, begin);
     }
 
@@ -101,11 +90,8 @@ class async_waiter final : public Node, private context_wait
     }
     friend void intrusive_ptr_release(async_waiter* w) noexcept
     {
-        if (!w->refs_.drop())
-            return;
-        allocator a(w->allocator_);
-        w->~async_waiter();
-        std::allocator_traits<allocator>::deallocate(a, w, 1);
+        if (w->refs_.drop())
+            delete w;
     }
 
   private:
@@ -122,7 +108,6 @@ class async_waiter final : public Node, private context_wait
     template <class... Args>
     async_waiter(Handler& h, wait_place place, Args&&... args)
         : Node(std::forward<Args>(args)...),
-          allocator_(boost::asio::get_associated_allocator(h)),
           work_(boost::asio::get_associated_executor(h, fallback())), handler_(std::move(h)),
           place_(place)
     {
@@ -146,9 +131,11 @@ class async_waiter final : public Node, private context_wait
     template <class Begin>
     void run(deadline limit, Begin& begin)
     {
-        if (context_waits* const c = context_waits::of(work_.get_executor()))
-            if (!c->add(*this))
-                return;
+        context_waits* const c = context_waits::of(work_.get_executor());
+        if (c && !c->add(*this))
+            return;
+        if constexpr (requires { Node::called_in(nullptr); })
+            Node::called_in(c ? &c->context() : nullptr);
         // To the wait, unless something here throws.
         pointer waiting(this);
         auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
@@ -239,7 +226,7 @@ class async_waiter final : public Node, private context_wait
         Handler h(std::move(*self->handler_));
         auto const work(std::move(self->work_));
         auto values = self->result(self->end_);
-        self.reset(); // the memory is free before the call
+        self.reset(); // what it holds goes before the call
         std::apply(std::move(h), std::move(values));
     }
 
@@ -260,7 +247,6 @@ class async_waiter final : public Node, private context_wait
     std::atomic<phase> phase_ = phase::starting;
     wait_end end_ = wait_end::granted;
     bool timed_ = false;
-    allocator allocator_;
     work_guard work_;
     std::optional<Handler> handler_;
     wait_place place_;

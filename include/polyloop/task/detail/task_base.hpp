@@ -154,8 +154,9 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
         return !taken_.exchange(true, std::memory_order_relaxed);
     }
 
-    /// Queues `w`, or returns false where the task is done.
-    bool add_waiter(join_waiter& w) noexcept;
+    /// Queues `w`, or returns false where the task is done. `here`: on a single loop's own thread, it
+    /// is taken off there only.
+    bool add_waiter(join_waiter& w, bool here = true) noexcept;
     /// False where the notification is under way or done.
     bool remove_waiter(join_waiter& w) noexcept;
 
