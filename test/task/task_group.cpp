@@ -628,6 +628,33 @@ BOOST_AUTO_TEST_CASE(closing_a_loop_unwinds_groups)
     BOOST_TEST(ended == 2);
 }
 
+BOOST_AUTO_TEST_CASE(closing_a_loop_waits_for_children_elsewhere)
+{
+    std::atomic<bool> started = false;
+    bool child_ended = false;
+    int owners_ended = 0;
+    event_loop elsewhere;
+    test::running const run(elsewhere);
+    {
+        event_loop loop;
+        auto const child = [&] {
+            started = true;
+            (void)test::code_of(wait_for_ever);
+            std::this_thread::sleep_for(20ms); // longer than a close without waits takes
+            child_ended = true;
+        };
+        (void)spawn(loop, [&] {
+            (void)test::code_of([&] {
+                with_task_group([&](task_group& g) { (void)g.spawn(elsewhere, child); });
+            });
+            owners_ended += child_ended;
+        });
+        while (!started)
+            test::run_ready(loop);
+    }
+    BOOST_TEST(owners_ended == 1);
+}
+
 BOOST_AUTO_TEST_CASE(failures_cancellations_and_the_end_may_meet_on_any_threads)
 {
     test::for_seeds(5, [](test::engine& e) {
