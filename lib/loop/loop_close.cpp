@@ -203,6 +203,7 @@ void loop_core::detach() noexcept
     {
         core_entry const entry(*this);
         owned_.reset();
+        io_ = nullptr;
     }
     facade_ = nullptr;
     if (task_registry* const r = registry())

@@ -362,7 +362,8 @@ class loop_core
     }
     void work_finished() noexcept
     {
-        io_->get_executor().on_work_finished();
+        if (io_) [[likely]] // it is gone where a task that never ends is let go of
+            io_->get_executor().on_work_finished();
     }
 
     // -- errors
