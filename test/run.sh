@@ -140,7 +140,7 @@ run_row()
 }
 
 # -- the run --------------------------------------------------------------------------------
-need "${build_packages[@]}"
+need "${build_packages[@]}" "${client_packages[@]}"
 [[ ${rows[*]} == debug || ${rows[*]} == release ]] || need "${all_packages[@]}"
 
 cd "$root"

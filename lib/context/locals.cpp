@@ -25,17 +25,17 @@ class local_map
     };
 
     std::vector<entry> entries; // sorted by key
-    mutable std::atomic<std::uint32_t> refs = 0;
+    mutable reference_count refs;
 };
 
 void intrusive_ptr_add_ref(local_map const* m) noexcept
 {
-    m->refs.fetch_add(1, std::memory_order_relaxed);
+    m->refs.add();
 }
 
 void intrusive_ptr_release(local_map const* m) noexcept
 {
-    if (m->refs.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    if (m->refs.drop())
         delete m;
 }
 

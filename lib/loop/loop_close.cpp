@@ -16,8 +16,7 @@ void loop_core::close()
     if (is_inherited())
     {
         // Nothing is ended: that would reach into what the child shares with its parent.
-        closed_ = true;
-        unusual_.fetch_or(is_closed_now);
+        state_.fetch_or(closed_flag);
         return;
     }
     {
@@ -26,8 +25,7 @@ void loop_core::close()
             return;
         if (running_ > 0 || on_loop())
             throw_error(error::loop_is_running);
-        closed_ = true;
-        unusual_.fetch_or(is_closed_now);
+        state_.fetch_or(closed_flag);
     }
     auto const await_posters = [this] {
         while (posters_.load() != 0)
@@ -232,6 +230,7 @@ void loop_core::detach() noexcept
     {
         core_entry const entry(*this);
         owned_.reset();
+        io_ = nullptr;
     }
     facade_ = nullptr;
     if (task_registry* const r = registry())

@@ -146,7 +146,8 @@ struct loop_core::drain_handler
 };
 
 loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_options options)
-    : facade_(&facade), single_(options.concurrency == 1), debug_(false),
+    : facade_(&facade), single_(options.concurrency == 1),
+      state_(single_ ? 0 : shared_flag),
       timers_(std::chrono::steady_clock::now()), options_(checked(std::move(options), borrowed))
 {
     watch_forks();
@@ -399,11 +400,10 @@ void loop_core::set_debug(bool on) noexcept
 {
     {
         std::lock_guard const lock(run_mutex_);
-        debug_.store(on, std::memory_order_relaxed);
         if (on)
-            unusual_.fetch_or(is_debugged);
+            state_.fetch_or(debug_flag);
         else
-            unusual_.fetch_and(static_cast<std::uint8_t>(~is_debugged));
+            state_.fetch_and(static_cast<std::uint8_t>(~debug_flag));
         set_slice_start();
     }
     // What was noted may be of callbacks whose place is taken by others, unseen.

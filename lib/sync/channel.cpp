@@ -41,19 +41,13 @@ void channel_base::refuse_closed(section& s)
     throw_error(error::channel_closed);
 }
 
-channel_outcome channel_base::finish(blocker& self, channel_waiter& w, wait_place place,
-                                     deadline limit)
+channel_outcome channel_base::tell(wait_end end, channel_waiter& w)
 {
-    switch (self.wait(w, place, limit))
-    {
-    case wait_end::granted:
-        break;
-    case wait_end::timed_out:
+    if (end == wait_end::timed_out)
         return channel_outcome::wait;
-    case wait_end::cancelled:
+    if (end == wait_end::cancelled)
         throw_cancelled();
-    }
-    if (w.thrown) [[unlikely]]
+    if (w.thrown)
         std::rethrow_exception(w.thrown);
     return w.closed ? channel_outcome::closed : channel_outcome::done;
 }

@@ -19,24 +19,31 @@ mutex::owner_id condition_variable::check(std::unique_lock<mutex>& lock)
 std::cv_status condition_variable::wait_until(std::unique_lock<mutex>& lock,
                                               detail::deadline limit)
 {
-    auto const me = check(lock);
+    node n(lock, check(lock));
     if (limit.passed())
         return std::cv_status::timeout;
     detail::blocker self;
+    begin(self, n);
+    auto const how = self.wait(n, place(), limit);
+    end(n, how);
+    return how == detail::wait_end::granted ? std::cv_status::no_timeout
+                                            : std::cv_status::timeout;
+}
+
+void condition_variable::begin(detail::blocker& self, node& n)
+{
     if (!self.may_wait())
         self.refuse();
-    mutex& m = *lock.mutex();
-    node n(m, me);
     self.prepare(n);
     enter(n);
-    m.unlock_as(me);
-    auto const end = self.wait(n, place(), limit);
-    if (end == detail::wait_end::granted)
-        return std::cv_status::no_timeout; // with the mutex
-    m.relock(me);
-    if (end == detail::wait_end::cancelled)
+    n.wanted.unlock_as(n.owner);
+}
+
+void condition_variable::relock(node& n, detail::wait_end how)
+{
+    n.wanted.relock(n.owner);
+    if (how == detail::wait_end::cancelled)
         detail::throw_cancelled();
-    return std::cv_status::timeout;
 }
 
 void condition_variable::notify(bool all) noexcept

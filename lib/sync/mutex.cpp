@@ -37,23 +37,28 @@ void mutex::enter_and_grant(node& n) noexcept
         n.grant(&n);
 }
 
-bool mutex::lock_slowly(owner_id me, detail::deadline limit)
+bool mutex::wait_begins(detail::blocker& self, node& n)
 {
     // Nobody else makes us the owner, or takes that away.
-    if (held_by(me))
+    if (held_by(n.owner))
         detail::throw_error(deadlock());
-    if (limit.passed())
-        return false;
-    detail::blocker self;
     if (!self.may_wait())
     {
         if (try_lock())
-            return true;
+            return false;
         self.refuse();
     }
-    node n(me);
     self.prepare(n);
-    if (enter(n))
+    return !enter(n);
+}
+
+bool mutex::lock_slowly(owner_id me, detail::deadline limit)
+{
+    if (limit.passed() && !held_by(me))
+        return false;
+    node n(me);
+    detail::blocker self;
+    if (!wait_begins(self, n))
         return true;
     switch (self.wait(n, place(), limit))
     {

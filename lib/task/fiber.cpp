@@ -176,7 +176,19 @@ BOOST_NOINLINE static void check_wait(fiber* f)
     (f ? *f : current_fiber()).check_cancel();
 }
 
-POLYLOOP_READS_FRAME void yield_current()
+POLYLOOP_READS_FRAME departure fiber::leave_for(fiber_wait& w) noexcept
+{
+#if defined(POLYLOOP_SWITCH_INLINE)
+    waiting_ = &w;
+    suspended_ = true;
+    return depart_in(frame_here);
+#else
+    suspend_in(frame_here, w);
+    return {};
+#endif
+}
+
+POLYLOOP_READS_FRAME departure leave_to_yield()
 {
     thread_frame& frame = frame_here;
     fiber* const f = try_current_fiber();
@@ -185,15 +197,26 @@ POLYLOOP_READS_FRAME void yield_current()
     loop_core& core = *frame.core; // not the fiber's: a load less to wait for
     f->suspended_ = true;
     if (core.single()) [[likely]]
-    {
         core.push_entered(*f);
-        if (!f->switch_directly(frame, *f->slot_))
-            switch_to(frame, *f->slot_, *f->carrier_);
-        return;
+    else
+    {
+        f->strand()->schedule(*f);
+        f->strand()->give_way();
     }
-    f->strand()->schedule(*f);
-    f->strand()->give_way();
-    switch_to(frame, *f->slot_, *f->carrier_);
+    departure const d = f->depart_in(frame);
+#if !defined(POLYLOOP_SWITCH_INLINE)
+    if (d.to)
+        go(d);
+    return {};
+#else
+    return d;
+#endif
+}
+
+POLYLOOP_READS_FRAME void yield_current()
+{
+    if (departure const d = leave_to_yield(); d.to) [[likely]]
+        go(d);
 }
 
 bool fiber::unwind() noexcept

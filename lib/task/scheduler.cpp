@@ -6,11 +6,16 @@
 
 #include <boost/asio/error.hpp>
 
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <utility>
 
 namespace polyloop::detail {
 namespace {
+
+/// Rounds of an unwinding in which nothing happens, before it gives time to other threads.
+constexpr int few_idle_rounds = 8;
 
 class optional_lock
 {
@@ -155,13 +160,18 @@ void scheduler::unwind() noexcept
 {
     if (core_.debug() && !core_.tasks_named())
         report_pending();
+    int idle = 0;
     for (int round = 0; round != task_base::unwind_limit; ++round)
     {
         // First what is on its way, so that everybody is in the list or has ended.
         core_.refill();
+        bool const ready = core_.single() && !core_.nothing_ready();
         if (core_.single())
             core_.run_batch();
-        core_.poll();
+        // A wait that no cancellation ends may end by another thread (a child of a group, who
+        // holds a mutex that a condition gives back): that has to have its time.
+        if (core_.poll() == 0 && !ready && ++idle > few_idle_rounds)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
         std::vector<task_ptr> all;
         for (task_base* t = first_; t; t = t->next_)
             all.emplace_back(t);

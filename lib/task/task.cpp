@@ -15,47 +15,6 @@
 namespace polyloop::detail {
 namespace {
 
-struct fiber_joiner : join_waiter, fiber_wait
-{
-    fiber_joiner(fiber& f, task_base& t) noexcept
-        : join_waiter(&fiber_joiner::on_done), fiber_wait(&fiber_joiner::on_interrupt), self(f),
-          joined(t)
-    {
-    }
-
-    static void on_done(join_waiter* w)
-    {
-        static_cast<fiber_joiner*>(w)->self.wake();
-    }
-
-    static bool on_interrupt(fiber_wait& w, reason why)
-    {
-        auto& j = static_cast<fiber_joiner&>(w);
-        // As `await task`: the joined task is cancelled, and how it ends decides what the
-        // joiner gets.
-        if (why == reason::cancel)
-            return j.forwarded = j.joined.cancel();
-        if (!j.joined.remove_waiter(j))
-            return false;
-        j.aborted = true;
-        j.self.wake();
-        return true;
-    }
-
-    fiber& self;
-    /// In the joiner, afterwards: the joined task ended without having been told of a
-    /// cancellation that was handed on to it, so it is the joiner's own again.
-    bool unheard() const noexcept
-    {
-        return forwarded && !joined.cancelled() &&
-               (joined.cancel_pending() || joined.met() < joined.cancelling());
-    }
-
-    task_base& joined;
-    bool aborted = false;
-    bool forwarded = false;
-};
-
 struct thread_joiner : join_waiter
 {
     thread_joiner() noexcept : join_waiter(&thread_joiner::on_done)
@@ -120,7 +79,38 @@ wait_name const limited_join_name(&limited_joiner::on_interrupt, [](fiber_wait c
            "\", up to a limit";
 });
 
-/// Refuses what would block a handler of a running loop, or wait for itself.
+} // namespace
+
+void fiber_joiner::on_done(join_waiter* w)
+{
+    static_cast<fiber_joiner*>(w)->self.wake();
+}
+
+bool fiber_joiner::on_interrupt(fiber_wait& w, reason why)
+{
+    auto& j = static_cast<fiber_joiner&>(w);
+    // As `await task`: the joined task is cancelled, and how it ends decides what the
+    // joiner gets.
+    if (why == reason::cancel)
+        return j.forwarded = j.joined.cancel();
+    if (!j.joined.remove_waiter(j))
+        return false;
+    j.aborted = true;
+    j.self.wake();
+    return true;
+}
+
+void fiber_joiner::settle()
+{
+    if (aborted)
+        throw_cancelled();
+    // The joined task ended without having been told of a cancellation that was handed on to it: it
+    // is the joiner's own again.
+    if (forwarded && !joined.cancelled() &&
+        (joined.cancel_pending() || joined.met() < joined.cancelling()))
+        self.keep_cancel();
+}
+
 fiber* waiting_fiber(task_base& t)
 {
     task_base* const me = current_task();
@@ -133,24 +123,8 @@ fiber* waiting_fiber(task_base& t)
     return f;
 }
 
-} // namespace
-
-POLYLOOP_READS_FRAME void wait_done(task_base& t)
+void block_until_done(task_base& t)
 {
-    if (t.done())
-        return;
-    if (fiber* const f = waiting_fiber(t))
-    {
-        f->check_cancel();
-        fiber_joiner j(*f, t);
-        if (t.add_waiter(j))
-            f->suspend_in(frame_here, j);
-        if (j.aborted)
-            throw_cancelled();
-        if (j.unheard()) [[unlikely]]
-            f->keep_cancel();
-        return;
-    }
     thread_joiner j;
     if (!t.add_waiter(j))
         return;

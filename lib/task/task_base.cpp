@@ -29,9 +29,9 @@ bool is_cancellation(std::exception_ptr const& e) noexcept
     }
 }
 
-bool task_base::add_waiter(join_waiter& w) noexcept
+bool task_base::add_waiter(join_waiter& w, bool here) noexcept
 {
-    w.near = near();
+    w.near = here && near();
     if (w.near)
     {
         if (done())

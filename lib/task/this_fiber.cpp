@@ -18,11 +18,6 @@ detail::task_base& running()
 
 } // namespace
 
-void yield()
-{
-    detail::yield_current();
-}
-
 void sleep_until(std::chrono::steady_clock::time_point when)
 {
     detail::fiber& f = detail::current_fiber();

@@ -21,51 +21,38 @@ struct alignas(64) padded_lock
     spin_lock lock;
 };
 
-/// A fiber's wait without a limit.
-struct parked : fiber_wait
+/// `object_wait` with a limit: whoever takes the waiter off its object's list decides how the wait ends.
+struct limited_wait : object_wait, timer_node
 {
-    parked(fiber& f, waiter& w, wait_place p) noexcept
-        : fiber_wait(&parked::on_interrupt), self(f), waiting(w), place(p)
-    {
-    }
-
-    bool leave(wait_end how)
-    {
-        if (!place.leave_as(waiting))
-            return false; // granted
-        end = how;
-        self.wake();
-        return true;
-    }
-    static bool on_interrupt(fiber_wait& w, reason)
-    {
-        return static_cast<parked&>(w).leave(wait_end::cancelled);
-    }
-
-    fiber& self;
-    waiter& waiting;
-    wait_place place;
-    wait_end end = wait_end::granted;
-};
-
-wait_name const parked_name(&parked::on_interrupt, [](fiber_wait const&) {
-    return std::string("what another context shall release, set or send");
-});
-
-/// The same with one: whoever takes the waiter off its object's list decides how the wait ends.
-struct parked_until : parked, timer_node
-{
-    parked_until(fiber& f, waiter& w, wait_place p, steady_time limit) noexcept
-        : parked(f, w, p)
+    limited_wait(fiber& f, waiter& w, wait_place p, steady_time limit) noexcept
+        : object_wait(f, w, p)
     {
         when = limit;
         expire = [](timer_node* n) {
-            static_cast<parked_until*>(n)->leave(wait_end::timed_out);
+            static_cast<limited_wait*>(n)->leave(wait_end::timed_out);
         };
     }
 };
 
+wait_name const object_wait_name(&object_wait::on_interrupt, [](fiber_wait const&) {
+    return std::string("what another context shall release, set or send");
+});
+
 } // namespace
+
+bool object_wait::leave(wait_end how)
+{
+    if (!place.leave_as(waiting))
+        return false;
+    end = how;
+    self.wake();
+    return true;
+}
+
+bool object_wait::on_interrupt(fiber_wait& w, reason)
+{
+    return static_cast<object_wait&>(w).leave(wait_end::cancelled);
+}
 
 state_word::value state_word::lock_slowly() noexcept
 {
@@ -142,20 +129,14 @@ void blocker::wake_thread(waiter* w)
     t.condition.notify_one();
 }
 
-POLYLOOP_READS_FRAME wait_end blocker::wait(waiter& w, wait_place place, deadline limit)
+wait_end blocker::wait_until(waiter& w, wait_place place, deadline limit)
 {
-    if (!fiber_)
-        return block(w, &place, limit.time());
-    if (!limit.never())
-        return suspend_until(w, place, limit.time());
-    parked p(*fiber_, w, place);
-    fiber_->suspend_in(frame_here, p);
-    return p.end;
+    return fiber_ ? suspend_until(w, place, limit.time()) : block(w, &place, limit.time());
 }
 
 wait_end blocker::suspend_until(waiter& w, wait_place place, steady_time limit)
 {
-    parked_until p(*fiber_, w, place, limit);
+    limited_wait p(*fiber_, w, place, limit);
     try
     {
         fiber_->core().insert_timer(p);

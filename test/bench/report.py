@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import echo
+import http_servers
 
 # -- what it must cost ------------------------------------------------------------------------
 # Section 5 of the design. A figure is named scenario/system, those of the servers with
@@ -112,6 +113,20 @@ for n in (1, 100, 1000):
         )
 ROWS += [
     Row(
+        f"HTTP, {n} connections: processor time", f"http_{n}/polyloop_streams:time",
+        (1.0, f"http_{n}/beast_callbacks:time"), limit=f"http_{n}/nginx:time",
+    )
+    for n in (1, 100, 1000)
+]
+ROWS += [
+    Row(
+        f"64 KiB writes, one connection, a MiB: {says}", f"write_64k/polyloop_streams:{figure}",
+        (1.02, f"write_64k/asio_callbacks:{figure}"), limit=f"write_64k/bare:{figure}",
+    )
+    for figure, says in (("time", "processor time"), ("real", "time"))
+]
+ROWS += [
+    Row(
         f"idle fiber: memory, {n} live", f"idle_fiber/polyloop/{n}", (5 * 1024, None),
         limit="idle_fiber/limit/100000", unit="bytes",
     )
@@ -138,8 +153,9 @@ def figures_of(benchmarks, servers):
             value = b["producer_calls_per_batch"]
             figures[name] = max(value, figures.get(name, value))
     for name, measured in servers.items():
-        for figure in ("instructions", "time", "calls"):
-            figures[f"{name}:{figure}"] = measured[figure]
+        for figure in ("instructions", "time", "calls", "real"):
+            if figure in measured:
+                figures[f"{name}:{figure}"] = measured[figure]
     return figures, errors
 
 
@@ -153,7 +169,7 @@ def best_peer(row, figures):
         who = re.match(r"[a-z_]+", other)[0]
         if other_scenario != scenario or other != who + suffix:
             continue
-        if not who.startswith(("polyloop", "limit", "bare_epoll")):
+        if not who.startswith(("polyloop", "limit", "bare")):
             found[who] = value
     return min(((v, k) for k, v in found.items()), default=(None, None))
 
@@ -304,6 +320,7 @@ def main():
         parser.error(f'--filter "{args.filter}": no regular expression: {e}')
     measured = run_benchmarks(args.programs, args.quick, wanted)
     servers = echo.measure(args.programs, args.quick, wanted)
+    servers.update(http_servers.measure(args.programs, args.quick, wanted))
     figures, errors = figures_of(measured["benchmarks"], servers)
     rows = [r for r in ROWS if not args.filter or wanted.search(r.ours)]
     if not (rows or figures):

@@ -32,7 +32,8 @@ while (($#)); do
 done
 
 need "${build_packages[@]}" libbenchmark-dev libboost-fiber1.81-dev libuv1-dev \
-    python3 valgrind strace
-build bench polyloop_bench polyloop_bench_echo polyloop_bench_load >&2
+    nginx-light python3 strace valgrind wrk
+build bench polyloop_bench polyloop_bench_echo polyloop_bench_http polyloop_bench_load \
+    polyloop_bench_write >&2
 exec python3 "$root/test/bench/report.py" --programs "$root/build/bench/test/bench" \
     "${arguments[@]}"

@@ -117,6 +117,8 @@ public:
         pid_ = -1;
         return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
     }
+    /// -1 after `wait`.
+    pid_t pid() const { return pid_; }
 
     /// What was read so far; all of it after `wait`.
     std::string const& out() const { return out_.text; }

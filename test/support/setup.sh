@@ -6,8 +6,10 @@ jobs=$(nproc)
 build_packages=(
     g++ cmake ninja-build
     libboost1.81-dev libboost-context1.81-dev libboost-test1.81-dev
-    libboost-json1.81-dev libboost-program-options1.81-dev
+    libboost-json1.81-dev libboost-program-options1.81-dev libssl-dev
 )
+# What the tests of the examples run as clients.
+client_packages=(curl openssl wrk)
 
 # need PACKAGE...: installs those that are missing, or names them and stops with 2.
 need()

@@ -147,6 +147,11 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     callback_handle call_soon(F&& f,
                               std::source_location where = std::source_location::current())
     {
+        if (core_->plain() && core_->on_loop()) [[likely]]
+        {
+            detail::refuse_empty(f);
+            return callback_handle(detail::callback::start_near(*core_, std::forward<F>(f)));
+        }
         bool const unusual = core_->unusual();
         if (unusual) [[unlikely]]
             check_call();
@@ -320,13 +325,10 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     template <class F>
     callback_handle soon(F&& f, bool unusual, std::source_location where)
     {
-        bool const near = core_->near();
-        callback_handle h = make(std::forward<F>(f), near);
+        callback_handle h = make(std::forward<F>(f), core_->near());
         if (unusual) [[unlikely]]
             core_->note_origin(h.state_.get(), where);
-        if (near) [[likely]]
-            h.state_->start_near();
-        else if (!h.state_->start())
+        if (!h.state_->start())
             detail::throw_error(error::loop_closed);
         return h;
     }

@@ -9,6 +9,8 @@
 #include <polyloop/task/detail/async_waiter.hpp>
 #include <polyloop/sync/detail/channel_base.hpp>
 
+#include <boost/config.hpp>
+
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -74,7 +76,7 @@ class channel : private detail::channel_base
     // -- sending: an item is moved from only if it was accepted
 
     /// Waits until there is room, or somebody receives. Throws `error::channel_closed`.
-    void send(T&& item)
+    BOOST_FORCEINLINE void send(T&& item)
     {
         send_until(item, {});
     }
@@ -151,7 +153,7 @@ class channel : private detail::channel_base
     // -- receiving
 
     /// Waits for an item. Throws `error::channel_closed` when the channel is closed and drained.
-    T receive()
+    BOOST_FORCEINLINE T receive()
     {
         std::optional<T> item;
         if (receive_until(item, {}) == outcome::closed) [[unlikely]]
@@ -344,13 +346,16 @@ class channel : private detail::channel_base
         }
     }
 
-    bool send_until(T& item, detail::deadline limit)
+    // Into the caller, so that a fiber comes back from its wait right there: see
+    // `fiber::wait_here`.
+
+    BOOST_FORCEINLINE bool send_until(T& item, detail::deadline limit)
     {
         detail::section s(word());
         return give(s, item) || wait_to_send(s, item, limit);
     }
     /// False where the limit is over.
-    bool wait_to_send(detail::section& s, T& item, detail::deadline limit)
+    BOOST_FORCEINLINE bool wait_to_send(detail::section& s, T& item, detail::deadline limit)
     {
         detail::blocker self;
         sender w(item);
@@ -364,13 +369,13 @@ class channel : private detail::channel_base
     }
 
     /// `wait` where the limit is over.
-    outcome receive_until(std::optional<T>& item, detail::deadline limit)
+    BOOST_FORCEINLINE outcome receive_until(std::optional<T>& item, detail::deadline limit)
     {
         detail::section s(word());
         outcome const o = take(s, item);
         return o != outcome::wait ? o : wait_to_receive(s, item, limit);
     }
-    outcome wait_to_receive(detail::section& s, std::optional<T>& item, detail::deadline limit)
+    BOOST_FORCEINLINE outcome wait_to_receive(detail::section& s, std::optional<T>& item, detail::deadline limit)
     {
         detail::blocker self;
         receiver w(item);

@@ -61,7 +61,10 @@ class condition_variable
     /// Until it is notified.
     void wait(std::unique_lock<mutex>& lock)
     {
-        wait_until(lock, detail::deadline());
+        node n(lock, check(lock));
+        detail::blocker self;
+        begin(self, n);
+        end(n, self.wait(n, place()));
     }
     /// Until `predicate()` holds, which is asked with the lock held.
     template <class Predicate>
@@ -130,7 +133,8 @@ class condition_variable
     /// Waits for the condition first, then as any other waiter for the mutex.
     struct node : mutex::node
     {
-        node(mutex& m, mutex::owner_id o) noexcept : mutex::node(o), wanted(m)
+        node(std::unique_lock<mutex>& l, mutex::owner_id o) noexcept
+            : mutex::node(o), wanted(*l.mutex())
         {
         }
         mutex& wanted;
@@ -139,12 +143,16 @@ class condition_variable
     struct async_node : node
     {
         explicit async_node(std::unique_lock<mutex>& l) noexcept
-            : node(*l.mutex(), 0), lock(l)
+            : node(l, 0), lock(l)
         {
         }
         void left() noexcept
         {
             wanted.enter_and_grant(*this);
+        }
+        bool leave_further() noexcept
+        {
+            return mutex::leave(&wanted, *this);
         }
         std::tuple<boost::system::error_code> result(detail::wait_end e) const
         {
@@ -173,8 +181,11 @@ class condition_variable
             token, place(), limit,
             [this](async_node& n) {
                 n.owner = check(n.lock); // once more, as a token may begin later
+                // Before the wait begins, as its end may take the lock over on another thread.
+                n.lock.release();
+                n.lock = std::unique_lock(n.wanted, std::defer_lock);
                 enter(n);
-                n.lock.unlock();
+                n.wanted.unlock_as(n.owner);
                 return false;
             },
             std::ref(lock));
@@ -184,6 +195,15 @@ class condition_variable
     POLYLOOP_DECL static mutex::owner_id check(std::unique_lock<mutex>& lock);
     POLYLOOP_DECL std::cv_status wait_until(std::unique_lock<mutex>& lock,
                                             detail::deadline limit);
+    /// Queues, and gives the mutex back. Throws where the caller may not wait.
+    POLYLOOP_DECL void begin(detail::blocker& self, node& n);
+    /// With the mutex in any case. Throws `operation_aborted`.
+    static void end(node& n, detail::wait_end how)
+    {
+        if (how != detail::wait_end::granted) [[unlikely]]
+            relock(n, how);
+    }
+    POLYLOOP_DECL static void relock(node& n, detail::wait_end how);
     POLYLOOP_DECL void notify(bool all) noexcept;
     void enter(node& n) noexcept
     {

@@ -46,8 +46,13 @@ class mutex
     {
         auto const me = detail::current_owner();
         detail::state_word::value free = 0;
-        if (!word_.change(free, owned_by(me))) [[unlikely]]
-            lock_slowly(me, {});
+        if (word_.change(free, owned_by(me))) [[likely]]
+            return;
+        node n(me);
+        detail::blocker self;
+        if (wait_begins(self, n) &&
+            self.wait(n, place()) != detail::wait_end::granted) [[unlikely]]
+            detail::throw_cancelled();
     }
 
     /// Neither waits nor throws for the state of the mutex.
@@ -137,6 +142,8 @@ class mutex
         if (!word_.change(mine, 0)) [[unlikely]]
             unlock_slowly(me);
     }
+    /// False where it is locked at once. Throws where the caller may not wait.
+    POLYLOOP_DECL bool wait_begins(detail::blocker& self, node& n);
     POLYLOOP_DECL bool lock_slowly(owner_id me, detail::deadline limit);
     POLYLOOP_DECL void unlock_slowly(owner_id me);
     /// Locks for a context that holds nothing else against it, whatever is cancelled meanwhile.

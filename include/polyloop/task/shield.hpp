@@ -42,12 +42,12 @@ asio::awaitable<T> await_shielded(F f)
 {
     task_base& self = running_task();
     bool const pending = self.cancel_pending();
-    int const before = self.cancelling();
+    int const met = self.met();
     task<T> t = spawn_shielded(self, std::move(f));
     task<> end = t;
     co_await end.async_join(asio::as_tuple(
         asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable)));
-    if (pending || self.cancelling() > before)
+    if (pending || self.met() > met) // what is still under way will be met by itself
         self.keep_cancel();
     co_return t.take();
 }

@@ -6,6 +6,7 @@
 #define POLYLOOP_TASK_THIS_FIBER_HPP
 
 #include <polyloop/loop/detail/timer_queue.hpp>
+#include <polyloop/task/detail/fiber.hpp>
 #include <polyloop/task/task.hpp>
 
 #include <chrono>
@@ -18,7 +19,10 @@
 namespace polyloop::this_fiber {
 
 /// Gives each ready fiber of the loop a turn. A cancellation point.
-POLYLOOP_DECL void yield();
+inline void yield()
+{
+    detail::yield_here();
+}
 
 /// Suspends the fiber until `when`, never shorter. Throws `operation_aborted` when
 /// cancelled.

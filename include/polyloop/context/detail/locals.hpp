@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_CONTEXT_DETAIL_LOCALS_HPP
 #define POLYLOOP_CONTEXT_DETAIL_LOCALS_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/config.hpp>
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
@@ -26,16 +27,16 @@ class local_value
 
     friend void intrusive_ptr_add_ref(local_value const* v) noexcept
     {
-        v->refs_.fetch_add(1, std::memory_order_relaxed);
+        v->refs_.add();
     }
     friend void intrusive_ptr_release(local_value const* v) noexcept
     {
-        if (v->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (v->refs_.drop())
             delete v;
     }
 
   private:
-    mutable std::atomic<std::uint32_t> refs_ = 0;
+    mutable reference_count refs_;
 };
 
 using local_ptr = boost::intrusive_ptr<local_value const>;

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_IO_DETAIL_DESCRIPTOR_HPP
 #define POLYLOOP_IO_DETAIL_DESCRIPTOR_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
@@ -160,11 +161,11 @@ class descriptor
 
     friend void intrusive_ptr_add_ref(descriptor* d) noexcept
     {
-        d->refs_.fetch_add(1, std::memory_order_relaxed);
+        d->refs_.add();
     }
     friend void intrusive_ptr_release(descriptor* d) noexcept
     {
-        if (d->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (d->refs_.drop())
             delete d;
     }
 
@@ -206,7 +207,7 @@ class descriptor
     descriptor* prev_ = nullptr;
     descriptor* next_ = nullptr;
     int const number_;
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
     std::atomic<unsigned> users_ = 1;
     std::atomic<bool> released_ = false; // before the last use ends: the number is another's
     std::atomic<unsigned> cancels_ = 0;  // written under the lock

@@ -6,6 +6,7 @@
 #define POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
 
 #include <polyloop/context/detail/fork.hpp>
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/context/detail/frame.hpp>
 #include <polyloop/error.hpp>
 #include <polyloop/loop/detail/ready_queue.hpp>
@@ -91,16 +92,16 @@ class executor_job
 
     friend void intrusive_ptr_add_ref(executor_job* j) noexcept
     {
-        j->refs_.fetch_add(1, std::memory_order_relaxed);
+        j->refs_.add();
     }
     friend void intrusive_ptr_release(executor_job* j) noexcept
     {
-        if (j->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (j->refs_.drop())
             delete j;
     }
 
   private:
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
 };
 
 /// The part of a loop that outlives it: handles, strands and the memory of tasks keep it, and
@@ -209,7 +210,7 @@ class loop_core
         explicit admission(loop_core& c) noexcept : core_(c)
         {
             core_.posters_.fetch_add(1);
-            open_ = !core_.closed_.load(); // in one order with `close`, which sets, then counts
+            open_ = !(core_.state_.load() & closed_flag); // in one order with `close`, which sets, then counts
         }
         admission(admission const&) = delete;
         admission& operator=(admission const&) = delete;
@@ -332,7 +333,12 @@ class loop_core
     }
     bool is_closed() const noexcept
     {
-        return closed_.load(std::memory_order_acquire);
+        return state_.load(std::memory_order_acquire) & closed_flag;
+    }
+    /// Nothing is out of the ordinary: of concurrency 1, open, and not in debug mode.
+    bool plain() const noexcept
+    {
+        return state_.load(std::memory_order_acquire) == 0;
     }
     /// The loop was destroyed: its `io_context` may be, too.
     bool is_gone() const noexcept
@@ -366,7 +372,8 @@ class loop_core
     }
     void work_finished() noexcept
     {
-        io_->get_executor().on_work_finished();
+        if (io_) [[likely]] // it is gone where a task that never ends is let go of
+            io_->get_executor().on_work_finished();
     }
 
     // -- errors
@@ -467,14 +474,14 @@ class loop_core
 
     bool debug() const noexcept
     {
-        return debug_.load(std::memory_order_relaxed);
+        return state_.load(std::memory_order_relaxed) & debug_flag;
     }
     POLYLOOP_DECL void set_debug(bool on) noexcept;
 
     /// Closed, or in debug mode: one question for what is asked all the time.
     bool unusual() const noexcept
     {
-        return unusual_.load(std::memory_order_acquire) != 0;
+        return state_.load(std::memory_order_acquire) & (closed_flag | debug_flag);
     }
 
     // -- small blocks, recycled on a single loop's own thread (`near`); when it has many, other
@@ -619,16 +626,13 @@ class loop_core
     asio::io_context* io_;
     event_loop* facade_;
     bool const single_;
-    std::atomic<bool> closed_ = false;
+    // In one, so that the usual case is one question.
+    static constexpr std::uint8_t shared_flag = 1; // not of concurrency 1
+    static constexpr std::uint8_t closed_flag = 2;
+    static constexpr std::uint8_t debug_flag = 4;
+    std::atomic<std::uint8_t> state_;
     std::atomic<bool> stopping_ = false;
     std::atomic<bool> gone_ = false;
-    std::atomic<bool> debug_;
-    enum unusual_reason : std::uint8_t
-    {
-        is_closed_now = 1,
-        is_debugged = 2
-    };
-    std::atomic<std::uint8_t> unusual_ = 0;
 
     // 1 while it stops or is debugged: then each turn is looked at. Written under `run_mutex_`.
     std::atomic<unsigned> slice_start_ = slice_length;

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_LOOP_DETAIL_STRAND_CORE_HPP
 #define POLYLOOP_LOOP_DETAIL_STRAND_CORE_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/loop/detail/loop_core.hpp>
 
 #include <atomic>
@@ -59,11 +60,11 @@ class strand_core : public context_node
 
     friend void intrusive_ptr_add_ref(strand_core* s) noexcept
     {
-        s->refs_.fetch_add(1, std::memory_order_relaxed);
+        s->refs_.add();
     }
     friend void intrusive_ptr_release(strand_core* s) noexcept
     {
-        if (s->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (s->refs_.drop())
             delete s;
     }
 
@@ -112,7 +113,7 @@ class strand_core : public context_node
     ~strand_core() = default;
 
     core_ptr core_;
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
     std::size_t near_refs_ = 0; // the loop's own thread's
     std::mutex mutex_;
     ready_queue queue_;

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_LOOP_DETAIL_TIMER_STATE_HPP
 #define POLYLOOP_LOOP_DETAIL_TIMER_STATE_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/loop/detail/loop_core.hpp>
 
 #include <boost/asio/associated_allocator.hpp>
@@ -72,11 +73,11 @@ class POLYLOOP_DECL timer_state : private timer_node, private ready_node
 
     friend void intrusive_ptr_add_ref(timer_state* s) noexcept
     {
-        s->refs_.fetch_add(1, std::memory_order_relaxed);
+        s->refs_.add();
     }
     friend void intrusive_ptr_release(timer_state* s) noexcept
     {
-        if (s->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (s->refs_.drop())
             delete s;
     }
 
@@ -110,7 +111,7 @@ class POLYLOOP_DECL timer_state : private timer_node, private ready_node
     list waiting_;
     list due_;
     bool due_scheduled_ = false;
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
 };
 
 using timer_ptr = boost::intrusive_ptr<timer_state>;

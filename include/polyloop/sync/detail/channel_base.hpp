@@ -130,8 +130,14 @@ class channel_base
     }
 
     /// Waits for what `queue` has queued; throws `operation_aborted`, or what a move threw.
-    POLYLOOP_DECL static channel_outcome finish(blocker& self, channel_waiter& w,
-                                                wait_place place, deadline limit);
+    static channel_outcome finish(blocker& self, channel_waiter& w, wait_place place,
+                                  deadline limit)
+    {
+        wait_end const end = self.wait(w, place, limit);
+        if (end != wait_end::granted || w.thrown || w.closed) [[unlikely]]
+            return tell(end, w);
+        return channel_outcome::done;
+    }
 
     wait_place sending() noexcept
     {
@@ -148,6 +154,7 @@ class channel_base
   private:
     static constexpr state_word::value closed_ = 2;
 
+    POLYLOOP_DECL static channel_outcome tell(wait_end end, channel_waiter& w);
     POLYLOOP_DECL static bool leave_senders(void* self, waiter& w);
     POLYLOOP_DECL static bool leave_receivers(void* self, waiter& w);
 

@@ -42,6 +42,23 @@ class POLYLOOP_DECL fiber : public task_base
     /// thread-local afterwards.
     void suspend_in(thread_frame& frame, fiber_wait& w) noexcept;
 
+    /// The same for inline code, so that the fiber comes back right where it waits: with `leave_for`
+    /// it is as good as gone, and the caller does the jump. A return that the processor cannot
+    /// foresee costs as much as the switch, and between fibers that wait at different places every
+    /// function's would.
+    void wait_here(fiber_wait& w) noexcept
+    {
+#if defined(POLYLOOP_SWITCH_INLINE)
+        if (departure const d = leave_for(w); d.to) [[likely]]
+            go(d);
+        waiting_ = nullptr;
+#else
+        suspend(w);
+#endif
+    }
+    /// Null where the library was built for another way to switch, and the wait is over.
+    POLYLOOP_DECL departure leave_for(fiber_wait& w) noexcept;
+
     /// Throws `operation_aborted` where a cancellation waits or the loop unwinds: at the start of
     /// each wait.
     void check_cancel()
@@ -111,12 +128,13 @@ class POLYLOOP_DECL fiber : public task_base
     void take_turn(thread_frame& frame) noexcept;
     void take_careful_turn(thread_frame& frame) noexcept;
     static void main(execution* from) noexcept;
-    void switch_away(thread_frame& frame, execution& from) noexcept;
-    bool switch_directly(thread_frame& frame, execution& from) noexcept;
+    execution* next_in(thread_frame& frame) noexcept;
+    departure depart_in(thread_frame& frame) noexcept;
     void end() noexcept;
     bool take_stack() noexcept;
     void enter(thread_frame& frame, carrier& on) noexcept;
     friend void yield_current();
+    friend departure leave_to_yield();
     POLYLOOP_DECL bool unwind() noexcept;
 
     stack_slot* slot_ = nullptr;
@@ -158,8 +176,19 @@ POLYLOOP_DECL fiber* try_current_fiber() noexcept;
 /// The same; throws `error::not_in_fiber`.
 POLYLOOP_DECL fiber& current_fiber();
 
-/// `this_fiber::yield`.
+/// `this_fiber::yield`, for the library's own sources.
 POLYLOOP_DECL void yield_current();
+/// The same for inline code; see `fiber::wait_here`.
+POLYLOOP_DECL departure leave_to_yield();
+inline void yield_here()
+{
+#if defined(POLYLOOP_SWITCH_INLINE)
+    if (departure const d = leave_to_yield(); d.to) [[likely]]
+        go(d);
+#else
+    yield_current();
+#endif
+}
 
 /// The running task, fiber or coroutine; null outside.
 POLYLOOP_DECL task_base* current_task() noexcept;

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_DETAIL_RENDEZVOUS_HPP
 #define POLYLOOP_TASK_DETAIL_RENDEZVOUS_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/task/detail/fiber.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -74,11 +75,11 @@ class POLYLOOP_DECL rendezvous
 
     friend void intrusive_ptr_add_ref(rendezvous* r) noexcept
     {
-        r->refs_.fetch_add(1, std::memory_order_relaxed);
+        r->refs_.add();
     }
     friend void intrusive_ptr_release(rendezvous* r) noexcept
     {
-        if (r->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+        if (r->refs_.drop())
             delete r;
     }
 
@@ -97,7 +98,7 @@ class POLYLOOP_DECL rendezvous
                     steady_time limit);
 
     parked* parked_ = nullptr;
-    std::atomic<unsigned> refs_ = 0;
+    reference_count refs_;
 };
 
 /// Whether the caller can wait: in a fiber, or on a thread that runs no loop.

@@ -23,37 +23,40 @@ inline void fiber::enter(thread_frame& frame, carrier& on) noexcept
         frame.strand = strand();
 }
 
-/// To the next ready fiber of the single loop, which may be this one; false where there is none.
-inline bool fiber::switch_directly(thread_frame& frame, execution& from) noexcept
+/// Where the thread goes on when this fiber leaves: at the next ready one of a single loop, else
+/// in the handler that entered the fibers. Null where this fiber is the next one itself.
+inline execution* fiber::next_in(thread_frame& frame) noexcept
 {
+    if (!frame.core->single()) [[unlikely]]
+        return carrier_;
     while (ready_node* const n = frame.core->pop_ready_fiber())
     {
         auto& other = static_cast<fiber&>(static_cast<task_base&>(*n));
         if (&other == this) [[unlikely]]
         {
             suspended_ = false; // it was woken while it was about to leave
-            return true;
+            return nullptr;
         }
         if (!other.slot_ && !other.take_stack()) [[unlikely]]
             continue;
         other.enter(frame, *carrier_);
-        switch_to(frame, from, *other.slot_);
-        return true;
+        return other.slot_;
     }
-    return false;
+    return carrier_;
 }
 
-inline void fiber::switch_away(thread_frame& frame, execution& from) noexcept
+inline departure fiber::depart_in(thread_frame& frame) noexcept
 {
-    if (!frame.core->single() || !switch_directly(frame, from))
-        switch_to(frame, from, *carrier_);
+    execution* const to = next_in(frame);
+    return to ? detail::depart(frame, *slot_, *to) : departure();
 }
 
 inline void fiber::suspend_in(thread_frame& frame, fiber_wait& w) noexcept
 {
     waiting_ = &w;
     suspended_ = true;
-    switch_away(frame, *slot_);
+    if (departure const d = depart_in(frame); d.to) [[likely]]
+        go(d);
     waiting_ = nullptr;
 }
 

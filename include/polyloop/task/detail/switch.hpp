@@ -103,9 +103,25 @@ struct carrier : execution
     static void find_thread_state(thread_frame& f) noexcept;
 };
 
-/// Leaves `from` and goes on at `to`, both on the thread of `frame`; returns when somebody switches
-/// back, maybe on another thread: nothing thread-local may be kept across it.
-inline void switch_to(thread_frame& frame, execution& from, execution& to) noexcept;
+/// A switch of which all is done but the jump, which is the caller's; none where `to` is null.
+struct departure
+{
+    execution* from = nullptr;
+    execution* to = nullptr;
+};
+
+/// Makes `from`, which runs on the thread of `frame`, ready to go on at `to`.
+inline departure depart(thread_frame& frame, execution& from, execution& to) noexcept;
+
+/// The jump. Returns when somebody switches back, maybe on another thread: nothing thread-local may
+/// be kept across it.
+inline void go(departure d) noexcept;
+
+/// Both at once.
+inline void switch_to(thread_frame& frame, execution& from, execution& to) noexcept
+{
+    go(depart(frame, from, to));
+}
 
 /// To be called first of all on a stack that is entered for the first time.
 inline void arrive(execution& self, execution& from) noexcept;
@@ -114,7 +130,7 @@ inline void arrive(execution& self, execution& from) noexcept;
 void prepare_stack(execution& e, void* top, std::size_t size, stack_entry entry) noexcept;
 
 /// Gives back the stack that has just been parked.
-void give_back(execution& parked) noexcept;
+POLYLOOP_DECL void give_back(execution& parked) noexcept;
 
 /// Tells the sanitizers of a new stack.
 void register_stack(execution& e, void* bottom, std::size_t size) noexcept;
@@ -170,7 +186,7 @@ inline execution& jump(execution& from, execution& to) noexcept
 #endif
 }
 
-inline void switch_to(thread_frame& frame, execution& from, execution& to) noexcept
+inline departure depart(thread_frame& frame, execution& from, execution& to) noexcept
 {
     exception_globals& exceptions = *frame.exceptions;
     int& error_number = *frame.error_number;
@@ -178,6 +194,13 @@ inline void switch_to(thread_frame& frame, execution& from, execution& to) noexc
     from.error_number = error_number;
     exceptions = to.exceptions;
     error_number = to.error_number;
+    return {&from, &to};
+}
+
+inline void go(departure d) noexcept
+{
+    execution& from = *d.from;
+    execution& to = *d.to;
 #if defined(POLYLOOP_ASAN)
     // A parked stack has no frames to come back to: what ASan keeps for it may go, since the pool
     // may let it go as well.

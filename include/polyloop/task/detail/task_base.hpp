@@ -155,8 +155,9 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
         return !taken_.exchange(true, std::memory_order_relaxed);
     }
 
-    /// Queues `w`, or returns false where the task is done.
-    bool add_waiter(join_waiter& w) noexcept;
+    /// Queues `w`, or returns false where the task is done. `here`: on a single loop's own thread, it
+    /// is taken off there only.
+    bool add_waiter(join_waiter& w, bool here = true) noexcept;
     /// False where the notification is under way or done.
     bool remove_waiter(join_waiter& w) noexcept;
 
@@ -212,6 +213,17 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     bool cancel_pending() const noexcept
     {
         return must_cancel_.load(std::memory_order_relaxed);
+    }
+    /// Some request has not been delivered: it waits, or its message is under way.
+    bool cancel_ahead() const noexcept
+    {
+        return cancel_pending() || met() < cancelling();
+    }
+    /// What the task is about to be told answers every request that stands, also those whose
+    /// message is still under way.
+    void meet_cancels() noexcept
+    {
+        met_.store(cancelling(), std::memory_order_relaxed);
     }
     bool started() const noexcept
     {

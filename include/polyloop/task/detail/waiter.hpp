@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_TASK_DETAIL_WAITER_HPP
 #define POLYLOOP_TASK_DETAIL_WAITER_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/task/detail/fiber.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
@@ -101,6 +102,11 @@ class state_word
             from = seen;
             return false;
         }
+        if (one_thread())
+        {
+            word_.store(to, std::memory_order_relaxed);
+            return true;
+        }
         return word_.compare_exchange_strong(from, to, std::memory_order_acq_rel,
                                              std::memory_order_acquire);
     }
@@ -125,8 +131,14 @@ class state_word
     }
 
   private:
+    /// `v`: what was seen, unlocked.
     bool take(value& v) noexcept
     {
+        if (one_thread())
+        {
+            word_.store(v | locked, std::memory_order_relaxed);
+            return true;
+        }
         return word_.compare_exchange_strong(v, v | locked, std::memory_order_acquire,
                                              std::memory_order_relaxed);
     }
@@ -261,6 +273,24 @@ enum class wait_end : std::uint8_t
     cancelled
 };
 
+/// A fiber's wait without a limit: a cancellation takes the waiter off its object's list.
+struct object_wait : fiber_wait
+{
+    object_wait(fiber& f, waiter& w, wait_place p) noexcept
+        : fiber_wait(&object_wait::on_interrupt), self(f), waiting(w), place(p)
+    {
+    }
+
+    /// False where it was granted before.
+    POLYLOOP_DECL bool leave(wait_end how);
+    POLYLOOP_DECL static bool on_interrupt(fiber_wait& w, reason);
+
+    fiber& self;
+    waiter& waiting;
+    wait_place place;
+    wait_end end = wait_end::granted;
+};
+
 /// How long a wait may last: for ever, for a while from its start, or until a time.
 class deadline
 {
@@ -279,7 +309,12 @@ class deadline
         if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>)
             return {kind::at, to_nanoseconds(t.time_since_epoch())};
         else
-            return after(t - Clock::now());
+        {
+            // On the steady clock's type, as differences of two time points may run over.
+            auto const now = to_nanoseconds(Clock::now().time_since_epoch());
+            auto const until = to_nanoseconds(t.time_since_epoch());
+            return after(saturating_add(steady_time(until), -now).time_since_epoch());
+        }
     }
 
     bool never() const noexcept
@@ -369,7 +404,14 @@ class blocker
 
     /// Until `w`, which was queued, is granted, or the limit passes, or the task is cancelled: in
     /// the last two cases it is off the list.
-    POLYLOOP_DECL wait_end wait(waiter& w, wait_place place, deadline limit = {});
+    wait_end wait(waiter& w, wait_place place, deadline limit = {})
+    {
+        if (!fiber_ || !limit.never()) [[unlikely]]
+            return wait_until(w, place, limit);
+        object_wait p(*fiber_, w, place);
+        fiber_->wait_here(p);
+        return p.end;
+    }
 
     /// Until it is granted; a cancellation waits for the next suspension.
     POLYLOOP_DECL void wait_uncancelled(waiter& w) noexcept;
@@ -377,6 +419,7 @@ class blocker
   private:
     POLYLOOP_DECL static void wake_fiber(waiter* w);
     POLYLOOP_DECL static void wake_thread(waiter* w);
+    POLYLOOP_DECL wait_end wait_until(waiter& w, wait_place place, deadline limit);
     wait_end suspend_until(waiter& w, wait_place place, steady_time limit);
     wait_end block(waiter& w, wait_place const* place, steady_time limit);
 
