@@ -26,16 +26,22 @@ struct forks
     static constinit fork_listener* first;
     static constinit std::atomic<unsigned> generation;
 
+    static void call(fork_listener& l, fork_listener::action a) noexcept
+    {
+        if (a)
+            a(l.who_);
+    }
+
     static void before() noexcept
     {
         mutex.lock();
         for (fork_listener* l = first; l; l = l->next_)
-            l->before_fork();
+            call(*l, l->actions_.before);
     }
     static void in_parent() noexcept
     {
         for (fork_listener* l = first; l; l = l->next_)
-            l->after_fork();
+            call(*l, l->actions_.after);
         mutex.unlock();
     }
     static void in_child() noexcept
@@ -44,8 +50,8 @@ struct forks
         reset_thread_after_fork();
         for (fork_listener* l = first; l; l = l->next_)
         {
-            l->after_fork();
-            l->forked();
+            call(*l, l->actions_.after);
+            call(*l, l->actions_.in_child);
         }
         mutex.unlock();
     }
@@ -71,7 +77,7 @@ constinit std::mutex forks::mutex;
 constinit fork_listener* forks::first = nullptr;
 constinit std::atomic<unsigned> forks::generation = 0;
 
-fork_listener::fork_listener()
+fork_listener::fork_listener(void* who, actions const& a) : who_(who), actions_(a)
 {
     watch_forks();
     forks::add(*this);
@@ -80,18 +86,6 @@ fork_listener::fork_listener()
 fork_listener::~fork_listener()
 {
     forks::remove(*this);
-}
-
-void fork_listener::before_fork() noexcept
-{
-}
-
-void fork_listener::after_fork() noexcept
-{
-}
-
-void fork_listener::forked() noexcept
-{
 }
 
 void watch_forks()

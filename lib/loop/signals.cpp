@@ -92,7 +92,7 @@ bool is_ours(struct sigaction const& a) noexcept
     return !(a.sa_flags & SA_SIGINFO) && a.sa_handler == &on_signal;
 }
 
-class signal_table : public fork_listener
+class signal_table
 {
   public:
     static signal_table& get()
@@ -160,16 +160,9 @@ class signal_table : public fork_listener
             put_back(number);
     }
 
-    void before_fork() noexcept override
-    {
-        mutex_.lock();
-    }
-    void after_fork() noexcept override
-    {
-        mutex_.unlock();
-    }
+  private:
     /// The signals of the child are its own, and so must be what they wake (S17).
-    void forked() noexcept override
+    void forked() noexcept
     {
         for (int n = 1; n <= most; ++n)
         {
@@ -186,7 +179,10 @@ class signal_table : public fork_listener
         }
     }
 
-  private:
+    static signal_table& get_at(void* t) noexcept
+    {
+        return *static_cast<signal_table*>(t);
+    }
     void put_back(int number) noexcept
     {
         struct sigaction now = {};
@@ -197,6 +193,10 @@ class signal_table : public fork_listener
     std::mutex mutex_;
     std::array<unsigned, most + 1> users_{};
     std::array<struct sigaction, most + 1> before_{};
+    fork_listener const forks_{this,
+                               {[](void* t) noexcept { get_at(t).mutex_.lock(); },
+                                [](void* t) noexcept { get_at(t).mutex_.unlock(); },
+                                [](void* t) noexcept { get_at(t).forked(); }}};
 };
 
 } // namespace

@@ -24,10 +24,11 @@ bindings::bindings(context_kind unit) : unit_(unit), table_(std::make_shared<tab
 {
 }
 
-void bindings::forked() noexcept
+void bindings::forked(void* self) noexcept
 {
     // The old one stays, with the loops of the parent, and is lost.
-    ::new (static_cast<void*>(&table_)) std::shared_ptr<table>(std::make_shared<table>());
+    ::new (static_cast<void*>(&static_cast<bindings*>(self)->table_))
+        std::shared_ptr<table>(std::make_shared<table>());
 }
 
 void bindings::set(std::shared_ptr<event_loop> loop)

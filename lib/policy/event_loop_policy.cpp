@@ -21,26 +21,26 @@ namespace {
 // mutex rather than in an atomic shared_ptr, which in libstdc++ 12 is a lock as well, and one that
 // the thread sanitizer does not understand. Contexts inside a run do not come here. Never
 // destroyed, so that static destructors may still ask.
-struct slot : detail::fork_listener
+struct slot
 {
-    void before_fork() noexcept override
-    {
-        mutex.lock();
-    }
-    void after_fork() noexcept override
-    {
-        mutex.unlock();
-    }
     // A default is made anew, as the parent's may be a pool whose threads are not here (S17).
-    void forked() noexcept override
+    void forked() noexcept
     {
         if (made_by_default)
             ::new (static_cast<void*>(&policy)) std::shared_ptr<event_loop_policy>();
+    }
+    static slot& at(void* s) noexcept
+    {
+        return *static_cast<slot*>(s);
     }
 
     std::mutex mutex;
     std::shared_ptr<event_loop_policy> policy;
     bool made_by_default = false;
+    detail::fork_listener forks{this,
+                                {[](void* s) noexcept { at(s).mutex.lock(); },
+                                 [](void* s) noexcept { at(s).mutex.unlock(); },
+                                 [](void* s) noexcept { at(s).forked(); }}};
 };
 
 slot& process_slot()

@@ -93,10 +93,11 @@ pool_policy::~pool_policy()
 }
 
 // In a child: no run is on, as the threads of the parent's are not here.
-void pool_policy::forked() noexcept
+void pool_policy::forked(void* self) noexcept
 {
-    ::new (static_cast<void*>(&mutex_)) std::mutex;
-    ::new (static_cast<void*>(&run_)) std::shared_ptr<run>();
+    auto& p = *static_cast<pool_policy*>(self);
+    ::new (static_cast<void*>(&p.mutex_)) std::mutex;
+    ::new (static_cast<void*>(&p.run_)) std::shared_ptr<run>();
 }
 
 std::shared_ptr<pool_policy::run const> pool_policy::current() const
@@ -222,11 +223,12 @@ shared_policy::~shared_policy()
     stop();
 }
 
-void shared_policy::forked() noexcept
+void shared_policy::forked(void* self) noexcept
 {
-    ::new (static_cast<void*>(&mutex_)) std::mutex;
-    ::new (static_cast<void*>(&main_)) std::shared_ptr<event_loop>();
-    ::new (static_cast<void*>(&helpers_)) std::unique_ptr<helpers>();
+    auto& p = *static_cast<shared_policy*>(self);
+    ::new (static_cast<void*>(&p.mutex_)) std::mutex;
+    ::new (static_cast<void*>(&p.main_)) std::shared_ptr<event_loop>();
+    ::new (static_cast<void*>(&p.helpers_)) std::unique_ptr<helpers>();
 }
 
 std::shared_ptr<event_loop> shared_policy::main() const

@@ -4,6 +4,7 @@
 
 #include <polyloop/policy/registry.hpp>
 
+#include <polyloop/context/detail/fork.hpp>
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/pool_policy.hpp>
 
@@ -99,6 +100,11 @@ struct known
          }},
         {"shared", [](policy_words& w) { return std::make_shared<shared_policy>(pool(w)); }},
     };
+    // A child finds it unlocked and whole.
+    detail::fork_listener forks{&mutex,
+                                {[](void* m) noexcept { static_cast<std::mutex*>(m)->lock(); },
+                                 [](void* m) noexcept { static_cast<std::mutex*>(m)->unlock(); },
+                                 nullptr}};
 };
 
 known& all()

@@ -4,6 +4,7 @@
 
 #include <polyloop/task/detail/waiter.hpp>
 
+#include <polyloop/context/detail/fork.hpp>
 #include <polyloop/task/detail/suspend.hpp>
 #include <polyloop/task/detail/wait_name.hpp>
 
@@ -20,6 +21,16 @@ struct alignas(64) padded_lock
 {
     spin_lock lock;
 };
+
+constinit std::array<padded_lock, 64> gates{};
+
+// Who holds one in another thread of a process that forks is not in the child. Never ends, as
+// statics may fork.
+[[maybe_unused]] fork_listener const* const gate_forks =
+    new fork_listener(&gates, {.in_child = [](void*) noexcept {
+                          for (padded_lock& g : gates)
+                              g.lock.unlock();
+                      }});
 
 /// `object_wait` with a limit: whoever takes the waiter off its object's list decides how the wait ends.
 struct limited_wait : object_wait, timer_node
@@ -69,7 +80,6 @@ state_word::value state_word::lock_slowly() noexcept
 
 spin_lock& leave_gate(void const* object) noexcept
 {
-    static constinit std::array<padded_lock, 64> gates{};
     auto const n = reinterpret_cast<std::uintptr_t>(object);
     return gates[(n ^ (n >> 9)) / 16 % gates.size()].lock;
 }

@@ -41,7 +41,28 @@ using test::child_arguments;
 using test::child_process;
 using test::say;
 
+// The thread sanitizer knows no threads that a child of several threads makes.
+#if defined(__SANITIZE_THREAD__)
+#define POLYLOOP_TEST_NO_THREADS_IN_CHILD 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define POLYLOOP_TEST_NO_THREADS_IN_CHILD 1
+#endif
+#endif
+
 namespace {
+
+#if defined(POLYLOOP_TEST_NO_THREADS_IN_CHILD)
+constexpr bool threads_in_children = false;
+#else
+constexpr bool threads_in_children = true;
+#endif
+
+/// A pool in a child makes threads.
+bool works_in_a_child(std::string const& policy)
+{
+    return threads_in_children || policy == "default" || policy.ends_with("loops=1");
+}
 
 /// Calls `f` in a forked child, which ends with what it gives; gives the same, or the negated
 /// number of the signal that ended it.
@@ -86,7 +107,8 @@ int work()
         sum += answer == 'x';
     }
     this_fiber::sleep_for(1ms);
-    sum += spawn([] { return 2; }).join() + to_thread([] { return 2; }).join();
+    sum += spawn([] { return 2; }).join();
+    sum += threads_in_children ? to_thread([] { return 2; }).join() : 2;
     s.close();
     return sum;
 }
@@ -156,6 +178,8 @@ child const child_runs("child_runs", [](child_arguments const& args) {
 BOOST_AUTO_TEST_CASE(S17_a_child_that_starts_a_loop_of_its_own_works_and_so_does_its_parent)
 {
     each_policy([](std::string const& policy) {
+        if (!works_in_a_child(policy))
+            return;
         for (std::string const way : {"own", "set", "environment"})
             BOOST_TEST_CONTEXT("policy of " << way)
             {
@@ -310,16 +334,22 @@ BOOST_AUTO_TEST_CASE(S17_a_childs_signals_are_its_own)
 
 child const forks_beside("forks_beside", [](child_arguments const& args) {
     // From a thread that runs no loop, while others are busy with everything.
-    std::atomic<bool> over = false;
+    std::atomic<bool> begun = false, over = false;
     std::thread busy([&] {
         run(
             [&] {
                 while (!over)
+                {
                     if (work() != 7)
                         std::abort();
+                    begun = true;
+                }
             },
             {.policy = make_policy(args[0])});
     });
+    // What the language makes at first use it locks: a child would wait for who was about to.
+    while (!begun)
+        std::this_thread::yield();
     int good = 0;
     for (int i = 0; i != 10; ++i)
         good += in_a_fork([] { return run(work, {.policy = make_policy("default")}); }) == 7;

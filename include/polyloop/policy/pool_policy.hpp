@@ -33,7 +33,7 @@ struct pool_options
 
 /// What `strand_policy` and `fiber_policy` have in common: N loops, a thread each, over which new
 /// contexts of one kind are spread. A context never moves once it is placed.
-class POLYLOOP_DECL pool_policy : public event_loop_policy, private detail::fork_listener
+class POLYLOOP_DECL pool_policy : public event_loop_policy
 {
   public:
     POLYLOOP_DECL ~pool_policy() override;
@@ -62,7 +62,7 @@ class POLYLOOP_DECL pool_policy : public event_loop_policy, private detail::fork
   private:
     struct run;
 
-    POLYLOOP_DECL void forked() noexcept override;
+    POLYLOOP_DECL static void forked(void* self) noexcept;
     std::shared_ptr<run const> current() const;
 
     context_kind const unit_;
@@ -71,6 +71,7 @@ class POLYLOOP_DECL pool_policy : public event_loop_policy, private detail::fork
     detail::bindings bindings_;
     mutable std::mutex mutex_;
     std::shared_ptr<run> run_; // under mutex_; null while no run is on
+    detail::fork_listener forks_{this, {.in_child = &pool_policy::forked}};
 };
 
 /// N loops; each new strand gets one, and its fibers and handlers stay on that loop.
@@ -102,7 +103,7 @@ class POLYLOOP_DECL fiber_policy : public pool_policy
 /// One loop that N threads run: a busy context delays only itself, at the price of locks.
 ///
 /// Choose it where the work per event is long and uneven.
-class POLYLOOP_DECL shared_policy : public event_loop_policy, private detail::fork_listener
+class POLYLOOP_DECL shared_policy : public event_loop_policy
 {
   public:
     POLYLOOP_DECL explicit shared_policy(pool_options options = {});
@@ -122,7 +123,7 @@ class POLYLOOP_DECL shared_policy : public event_loop_policy, private detail::fo
   private:
     struct helpers;
 
-    POLYLOOP_DECL void forked() noexcept override;
+    POLYLOOP_DECL static void forked(void* self) noexcept;
     std::shared_ptr<event_loop> main() const;
     void help(std::shared_ptr<event_loop> const& main, unsigned number) noexcept;
 
@@ -131,6 +132,7 @@ class POLYLOOP_DECL shared_policy : public event_loop_policy, private detail::fo
     mutable std::mutex mutex_;
     std::shared_ptr<event_loop> main_; // under mutex_; null while no run is on
     std::unique_ptr<helpers> helpers_;
+    detail::fork_listener forks_{this, {.in_child = &shared_policy::forked}};
 };
 
 /// Processors that the process may use; at least 1.

@@ -13,29 +13,33 @@ namespace polyloop::detail {
 /// one that forked, and finds everything as the others left it: locks that they held, and
 /// descriptors whose other end is the parent's. So in the child things are left rather than ended.
 ///
-/// While a fork is under way no listener comes or goes.
-class POLYLOOP_DECL fork_listener
+/// To be the last member of who listens, so that all others are there before it and after it: the
+/// actions are called in the thread that forks, while other threads make and end such objects.
+class fork_listener
 {
   public:
-    POLYLOOP_DECL fork_listener();
+    using action = void (*)(void* who) noexcept;
+
+    /// `before` and `after` are called around the fork, `after` in the child as well: for locks whose
+    /// data the child needs whole. Then `in_child`, to which what other threads did to the rest may
+    /// have been half done.
+    struct actions
+    {
+        action before = nullptr;
+        action after = nullptr;
+        action in_child = nullptr;
+    };
+
+    POLYLOOP_DECL fork_listener(void* who, actions const& a);
     fork_listener(fork_listener const&) = delete;
     fork_listener& operator=(fork_listener const&) = delete;
-
-    /// Around the fork, in the thread that forks; `after_fork` in the child as well, before
-    /// `forked`. For locks whose data the child needs whole.
-    virtual void before_fork() noexcept;
-    virtual void after_fork() noexcept;
-
-    /// In the child. The object may be half made or half ended by another thread: nothing of it is
-    /// to be read.
-    virtual void forked() noexcept;
-
-  protected:
     POLYLOOP_DECL ~fork_listener();
 
   private:
     friend struct forks;
 
+    void* const who_;
+    actions const actions_;
     fork_listener* prev_ = nullptr;
     fork_listener* next_ = nullptr;
 };

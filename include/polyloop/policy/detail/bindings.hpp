@@ -21,7 +21,7 @@ namespace polyloop::detail {
 /// or when it is replaced, and keeps the loop alive until then.
 ///
 /// The context is the calling one where it is of the kind `unit`, else the thread.
-class POLYLOOP_DECL bindings : private fork_listener
+class bindings
 {
   public:
     POLYLOOP_DECL explicit bindings(context_kind unit);
@@ -39,7 +39,7 @@ class POLYLOOP_DECL bindings : private fork_listener
     [[noreturn]] POLYLOOP_DECL void refuse() const;
 
   private:
-    POLYLOOP_DECL void forked() noexcept override;
+    POLYLOOP_DECL static void forked(void* self) noexcept;
 
     struct entry
     {
@@ -56,6 +56,7 @@ class POLYLOOP_DECL bindings : private fork_listener
 
     context_kind unit_;
     std::shared_ptr<table> table_; // contexts that end refer to it weakly
+    fork_listener forks_{this, {.in_child = &bindings::forked}};
 };
 
 } // namespace polyloop::detail
