@@ -150,6 +150,7 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
       state_(single_ ? 0 : shared_flag),
       timers_(std::chrono::steady_clock::now()), options_(checked(std::move(options), borrowed))
 {
+    watch_forks();
     if (borrowed)
         io_ = borrowed;
     else
@@ -308,7 +309,9 @@ bool loop_core::next_slice(ready_node const& n) noexcept
         slice_ = 1; // asked again at once
         return false;
     }
-    slice_ = slice_length;
+    slice_ = slice_start_.load(std::memory_order_relaxed);
+    if (debug())
+        this_frame().resumes_plainly = false; // so that the turns of fibers are timed
     steady_time const now = std::chrono::steady_clock::now();
     if (!slices_timed_)
     {
@@ -323,6 +326,15 @@ bool loop_core::next_slice(ready_node const& n) noexcept
         return false;
     }
     return true;
+}
+
+/// In debug mode a fiber goes back to its handler, which times its turn.
+bool loop_core::next_slice_direct(ready_node const& n) noexcept
+{
+    if (!debug())
+        return next_slice(n);
+    slice_ = 1;
+    return false;
 }
 
 void loop_core::settle() noexcept
@@ -368,7 +380,7 @@ void loop_core::report(exception_context const& c) noexcept
             default_exception_handler(
                 {"the exception handler itself threw", std::current_exception()});
         }
-    default_exception_handler(c);
+    log_.write(c, std::chrono::steady_clock::now());
 }
 
 void loop_core::set_exception_handler(exception_handler h)
@@ -376,6 +388,46 @@ void loop_core::set_exception_handler(exception_handler h)
     auto next = h ? std::make_shared<exception_handler const>(std::move(h)) : nullptr;
     std::lock_guard const lock(rare_mutex_);
     handler_.swap(next);
+}
+
+void loop_core::set_slice_start() noexcept
+{
+    slice_start_.store(stopping_ || debug() ? 1 : slice_length, std::memory_order_relaxed);
+}
+
+void loop_core::set_debug(bool on) noexcept
+{
+    {
+        std::lock_guard const lock(run_mutex_);
+        if (on)
+            state_.fetch_or(debug_flag);
+        else
+            state_.fetch_and(static_cast<std::uint8_t>(~debug_flag));
+        set_slice_start();
+    }
+    // What was noted may be of callbacks whose place is taken by others, unseen.
+    std::lock_guard const lock(origins_mutex_);
+    origins_.clear();
+}
+
+void loop_core::note_origin(void const* callback, std::source_location where) noexcept
+{
+    try
+    {
+        std::lock_guard const lock(origins_mutex_);
+        origins_[callback] = where;
+    }
+    catch (...)
+    {
+        // Out of memory: the report will do without.
+    }
+}
+
+std::string loop_core::take_origin(void const* callback)
+{
+    std::lock_guard const lock(origins_mutex_);
+    auto const found = origins_.extract(callback);
+    return found ? describe_location(found.mapped()) : std::string();
 }
 
 task_registry& loop_core::registry(std::unique_ptr<task_registry> (*make)(loop_core&))

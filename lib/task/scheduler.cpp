@@ -135,13 +135,32 @@ std::vector<std::string> scheduler::describe() const
     std::vector<std::string> out;
     optional_lock const lock(mutex_, !core_.single());
     for (task_base const* t = first_; t; t = t->next_)
-        out.push_back('"' + t->name() + (t->started() ? "\" (" : "\" (never started, ") +
-                      (t->cancelling() > 0 ? "cancelled)" : "not cancelled)"));
+    {
+        std::string line = '"' + t->name() + (t->started() ? "\" (" : "\" (never started, ") +
+                           (t->cancelling() > 0 ? "cancelled)" : "not cancelled)");
+        if (std::string const w = t->waits_for(); !w.empty())
+            line += ", which waits for " + w;
+        if (std::string const o = t->origin(); !o.empty())
+            line += ", spawned at " + o;
+        out.push_back(std::move(line));
+    }
     return out;
+}
+
+/// asyncio's "Task was destroyed but it is pending!".
+void scheduler::report_pending() const noexcept
+{
+    for (task_base const* t = first_; t; t = t->next_)
+        core_.report({"task destroyed while it was pending, with loop \"" +
+                          core_.options().name + '"',
+                      nullptr, t->name(), t->origin(), t->waits_for()});
 }
 
 void scheduler::unwind() noexcept
 {
+    if (core_.debug() && !core_.tasks_named())
+        report_pending();
+
     int idle = 0;
     for (int round = 0; round != task_base::unwind_limit; ++round)
     {
@@ -171,7 +190,7 @@ void scheduler::detach() noexcept
         task_base& t = *first_;
         core_.report({"a task did not end with its loop, and its stack is lost: let its waits "
                       "throw operation_aborted",
-                      nullptr, t.name()});
+                      nullptr, t.name(), t.origin()});
         t.finish(std::make_exception_ptr(boost::system::system_error(
             boost::system::error_code(boost::asio::error::operation_aborted))));
     }

@@ -62,6 +62,11 @@ class POLYLOOP_DECL event_loop_policy
     /// The kind of context that gets a loop of its own choice: what a server makes one of for each
     /// connection.
     POLYLOOP_DECL virtual context_kind unit() const noexcept;
+
+  protected:
+    /// For `start`, of each loop that it makes, before a thread runs it: the policy that is in force
+    /// in `main` is in force there, too.
+    POLYLOOP_DECL static void join_run(event_loop const& main, event_loop& loop);
 };
 
 /// The policy in force: that of the run in whose loop the caller is, else the process's, which is

@@ -14,6 +14,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -32,7 +33,8 @@ auto spawn_shielded(task_base& self, F&& f)
     if (self.core().unwinding())
         throw_cancelled(); // as every wait does by then
     spawn_options options{.name = self.name() + " (shielded)", .key = {}};
-    return spawn_on(self.core(), self.strand(), std::forward<F>(f), options);
+    return spawn_on(self.core(), self.strand(), std::forward<F>(f), options,
+                    call_site(std::source_location::current())); // the name tells whose it is
 }
 
 template <class T, class F>

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -112,7 +113,7 @@ class callback : protected ready_node, private timer_node
                leave_pending(state::taken);
     }
     POLYLOOP_DECL void perform(verb v);
-    POLYLOOP_DECL void report_failure() noexcept;
+    POLYLOOP_DECL void report_failure(std::string const& origin = {}) noexcept;
 
     /// What is in a loop's queue needs no reference to the loop: only what outlives that.
     void hold_core(bool near) noexcept
@@ -144,7 +145,7 @@ class callback : protected ready_node, private timer_node
     void be_timer(steady_time when) noexcept;
     POLYLOOP_DECL static void on_expire(timer_node* n);
     POLYLOOP_DECL static void on_drop(timer_node* n);
-    void report_if_slow(std::chrono::nanoseconds took) const;
+    void call(std::string const& origin = {}) noexcept;
 
     bool leave_pending(state next) noexcept
     {

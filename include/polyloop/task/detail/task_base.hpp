@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -231,6 +232,13 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
     /// The task is told that its loop unwinds: end the present wait by `operation_aborted`.
     virtual void abort_wait() noexcept = 0;
+
+    /// What it waits for, for messages; empty where it does not wait, or nothing is known. While the
+    /// task does not run.
+    virtual std::string waits_for() const;
+
+    /// For messages: its turn, which began at `begin`, took long (S81).
+    void report_if_slow(steady_time begin) const noexcept;
 
     // -- counting
 
