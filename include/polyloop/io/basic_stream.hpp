@@ -6,6 +6,7 @@
 #define POLYLOOP_IO_BASIC_STREAM_HPP
 
 #include <polyloop/io/basic_socket.hpp>
+#include <polyloop/io/detail/resolve.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
@@ -14,6 +15,7 @@
 
 #include <concepts>
 #include <iterator>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -108,8 +110,9 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         this->check(ec);
     }
     /// The addresses in turn, until one is connected, which is returned; else the last one's error, or
-    /// `asio::error::not_found` where there is none.
+    /// `asio::error::not_found` where there is none. The limit is one for all of them.
     template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
+        requires std::convertible_to<std::iter_reference_t<Iterator>, endpoint_type>
     endpoint_type connect(Iterator begin, End end, boost::system::error_code& ec)
     {
         ec = asio::error::not_found;
@@ -124,6 +127,33 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
                 break;
         }
         return {};
+    }
+
+    /// To a host, by name or address, and a service, by name or number: each address in turn. Returns
+    /// the one that is connected.
+    ///
+    /// A name is looked up on a thread of the default executor, so the loop goes on. What was set by
+    /// `expires_after` is one limit for all of it. A cancelled task leaves at once, whatever it is
+    /// at; `close` and `cancel` end the connecting, not the looking up.
+    ///
+    /// Errors: `host_not_found` and its like, `service_not_found`, those of the last address,
+    /// `timed_out`, `operation_aborted`; `error::executor_shut_down`. The form that throws names
+    /// host and service, and what can be done.
+    endpoint_type connect(std::string_view host, std::string_view service,
+                          boost::system::error_code& ec)
+        requires std::same_as<Protocol, asio::ip::tcp>
+    {
+        auto const all = detail::resolve(this->core(), host, service, this->limit(), ec);
+        return ec ? endpoint_type() : connect(all.begin(), all.end(), ec);
+    }
+    endpoint_type connect(std::string_view host, std::string_view service)
+        requires std::same_as<Protocol, asio::ip::tcp>
+    {
+        boost::system::error_code ec;
+        endpoint_type const to = connect(host, service, ec);
+        if (ec) [[unlikely]]
+            detail::throw_not_connected(host, service, ec);
+        return to;
     }
 
     // -- reading and writing
