@@ -19,7 +19,8 @@ namespace polyloop {
 /// The interface of `asio::steady_timer` on a loop's own timer queue: setting and cancelling cost no
 /// system call, however many timers live.
 ///
-/// Waits complete in order of expiry, those of equal expiry in any order (S42), and never early. The extremes of durations and time points
+/// Waits complete in order of expiry, those of equal expiry in any order (S42), and never early.
+/// The extremes of durations and time points
 /// saturate. A closed loop drops the waits that are left.
 ///
 /// Thread safety: distinct objects safe; shared objects unsafe, on whichever threads.

@@ -77,8 +77,8 @@ class async_waiter final : public Node, private context_wait
     template <class Begin, class... Args>
     static void start(Handler h, wait_place place, deadline limit, Begin begin, Args&&... args)
     {
-        // Not by the handler's allocator, whose memory may end with the call of the handler: who ends
-        // the wait, and its timer, may come behind that.
+        // Not by the handler's allocator, whose memory may end with the call of the handler: who
+        // ends the wait, and its timer, may come behind that.
         pointer const self(new async_waiter(h, place, std::forward<Args>(args)...));
         self->run(limit, begin);
     }
