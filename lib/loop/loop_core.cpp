@@ -164,6 +164,7 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
 
 loop_core::~loop_core()
 {
+    log_.flush(); // of what handles let go of since
     delete registry_.load();
     auto const free_all = [](void* p) {
         while (p)

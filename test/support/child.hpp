@@ -13,6 +13,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -46,11 +47,18 @@ class child_process : public process
     explicit child_process(std::string const& name, child_arguments args = {},
                            environment more = {})
         : process(std::filesystem::read_symlink("/proc/self/exe"), with(name, std::move(args)),
-                  std::move(more))
+                  for_forks(std::move(more)))
     {
     }
 
   private:
+    /// The thread sanitizer's own answer to threads in a child of several is to end it.
+    static environment for_forks(environment more)
+    {
+        char const* const given = std::getenv("TSAN_OPTIONS");
+        more.try_emplace("TSAN_OPTIONS", std::string(given ? given : "") + " die_after_fork=0");
+        return more;
+    }
     static child_arguments with(std::string const& name, child_arguments args)
     {
         args.insert(args.begin(), {"child", name});

@@ -633,6 +633,7 @@ class loop_core
     std::atomic<std::uint8_t> state_;
     std::atomic<bool> stopping_ = false;
     std::atomic<bool> gone_ = false;
+
     // 1 while it stops or is debugged: then each turn is looked at. Written under `run_mutex_`.
     std::atomic<unsigned> slice_start_ = slice_length;
 

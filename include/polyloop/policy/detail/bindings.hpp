@@ -21,7 +21,7 @@ namespace polyloop::detail {
 /// or when it is replaced, and keeps the loop alive until then.
 ///
 /// The context is the calling one where it is of the kind `unit`, else the thread.
-class bindings : private fork_listener
+class POLYLOOP_DECL bindings : private fork_listener
 {
   public:
     POLYLOOP_DECL explicit bindings(context_kind unit);
