@@ -102,6 +102,11 @@ context_kind event_loop_policy::unit() const noexcept
     return context_kind::thread;
 }
 
+bool event_loop_policy::spreads_evenly() const noexcept
+{
+    return false;
+}
+
 std::shared_ptr<event_loop_policy> get_event_loop_policy()
 {
     if (detail::loop_core const* const core = detail::this_frame().core)
