@@ -43,7 +43,8 @@ std::size_t try_on(portable_socket& s, error_code& ec, F f)
     return n;
 }
 
-/// An endpoint of Asio's in the memory of another one's; `size` is the room there, and then its own.
+/// An endpoint of Asio's in the memory of another one's; `size` is the room there, and then its
+/// own.
 template <class Endpoint>
 void copy_name(Endpoint const& from, void* to, std::size_t& size)
 {

@@ -80,8 +80,8 @@ answer answer_for(loop_core& core, std::string_view host, std::string_view servi
     if (core.is_closed())
         throw_error(error::loop_closed);
     std::string h(host), s(service);
-    if (answer a = ask(h, s, how(ip_tcp::resolver::numeric_host | ip_tcp::resolver::numeric_service));
-        !a.ec)
+    how const numbers = ip_tcp::resolver::numeric_host | ip_tcp::resolver::numeric_service;
+    if (answer a = ask(h, s, numbers); !a.ec)
         return a;
     if (limit.passed())
         throw_error(asio::error::timed_out);

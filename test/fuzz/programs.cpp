@@ -3,8 +3,8 @@
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
 // Random programs of fibers over several loops: they spawn, wait, cancel, time out, lock, send and
-// close, also through streams between the loops. What has to hold in every one of them: nothing is lost, nothing comes twice, all
-// end, nothing is leaked.
+// close, also through streams between the loops. What has to hold in every one of them: nothing is
+// lost, nothing comes twice, all end, nothing is leaked.
 //
 // The first byte chooses the policy. The others are the code that all fibers of the program run,
 // each from where its parent says, in a circle, until its steps are used up.
@@ -50,8 +50,8 @@ struct broken : std::runtime_error
     }
 };
 
-/// One end of a stream, of which one fiber reads at a time, and one writes. What goes in is counted,
-/// and has to come out in order.
+/// One end of a stream, of which one fiber reads at a time, and one writes. What goes in is
+/// counted, and has to come out in order.
 struct stream_end
 {
     std::optional<local_stream> stream;

@@ -21,6 +21,8 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -157,8 +159,23 @@ BOOST_AUTO_TEST_CASE(serves_fiber_and_coroutine_handlers)
 
 namespace {
 
+/// How many sockets of the system listen at a port of IPv4.
+int listeners_at(unsigned short port)
+{
+    std::ifstream table("/proc/net/tcp");
+    char own[8];
+    std::snprintf(own, sizeof own, ":%04X", port);
+    int n = 0;
+    // number: local address:port, remote one, state; 0A is listening
+    for (std::string number, local, remote, state, rest;
+         table >> number >> local >> remote >> state && std::getline(table, rest);)
+        n += local.ends_with(own) && state == "0A";
+    return n;
+}
+
 /// How many connections each loop got, all of which stay open.
-std::map<event_loop*, int> counts_of_loops(int connections, server_options options)
+std::map<event_loop*, int> counts_of_loops(int connections, server_options options,
+                                           int listeners)
 {
     std::mutex mutex;
     std::map<event_loop*, int> counts;
@@ -183,6 +200,7 @@ std::map<event_loop*, int> counts_of_loops(int connections, server_options optio
         echoed(clients.back(), "x");
     }
     BOOST_TEST(at_home);
+    BOOST_TEST(listeners_at(s.endpoint().port()) == listeners);
     BOOST_TEST(s.connections() == static_cast<std::size_t>(connections));
     clients.clear();
     s.close();
@@ -205,14 +223,14 @@ BOOST_AUTO_TEST_CASE(connections_are_placed_by_the_policy_and_accepted_there)
         BOOST_TEST_CONTEXT(text)
             run(
                 [&, &o = options] {
-                    auto const counts = counts_of_loops(30, o);
+                    auto const counts = counts_of_loops(30, o, 1);
                     BOOST_TEST(counts.size() == 3u);
                     for (auto const& [loop, n] : counts)
                         BOOST_TEST(n == 10); // round robin
                 },
                 {.policy = make_policy(text)});
     // A strategy that was chosen is asked.
-    run([] { BOOST_TEST(counts_of_loops(30, {}).size() == 1u); },
+    run([] { BOOST_TEST(counts_of_loops(30, {}, 1).size() == 1u); },
         {.policy = make_policy("fiber loops=3 placement=by_key")});
 }
 
@@ -225,7 +243,7 @@ BOOST_AUTO_TEST_CASE(each_loop_has_a_listener_where_the_system_spreads)
                     [&] {
                         // One that gets none of 90, by chance: once in 10^15.
                         auto const counts =
-                            counts_of_loops(90, {.listener_per_loop = wanted});
+                            counts_of_loops(90, {.listener_per_loop = wanted}, 3);
                         BOOST_TEST(counts.size() == 3u);
                     },
                     {.policy = make_policy(text)});
@@ -249,6 +267,7 @@ BOOST_AUTO_TEST_CASE(all_listeners_have_one_port_and_close_together)
             s.close();
             BOOST_TEST(!s.is_serving());
             s.serve_forever(); // returns once all have ended
+            BOOST_TEST(listeners_at(s.endpoint().port()) == 0);
             for (int i = 0; i != 40; ++i)
             {
                 tcp::socket c(get_running_loop().io_context());
@@ -266,9 +285,15 @@ BOOST_AUTO_TEST_CASE(all_listeners_have_one_port_and_close_together)
             brief.close();
             brief.wait_closed();
             server given_up = start_server(any_port, echo_in_a_fiber, {.listener_per_loop = true});
-            task<> serving = spawn([given_up]() mutable { given_up.serve_forever(); });
+            std::atomic<bool> begun = false;
+            task<> serving = spawn([given_up, &begun]() mutable {
+                begun = true;
+                given_up.serve_forever();
+            });
             tcp::socket c = connected(given_up.endpoint());
             echoed(c, "x");
+            while (!begun)
+                this_fiber::yield();
             serving.cancel();
             BOOST_TEST(test::code_of([&] { serving.join(); }) ==
                        asio::error::operation_aborted);
@@ -376,9 +401,15 @@ BOOST_AUTO_TEST_CASE(a_cancelled_serve_forever_closes_the_server)
 {
     test::under_every_policy([] {
         server s = start_server(any_port, echo_in_a_fiber);
-        task<> serving = spawn([s]() mutable { s.serve_forever(); });
+        std::atomic<bool> begun = false; // one that is cancelled before serves nobody
+        task<> serving = spawn([s, &begun]() mutable {
+            begun = true;
+            s.serve_forever();
+        });
         tcp::socket c = connected(s.endpoint());
         echoed(c, "x");
+        while (!begun)
+            this_fiber::yield();
         serving.cancel();
         BOOST_TEST(test::code_of([&] { serving.join(); }) == asio::error::operation_aborted);
         BOOST_TEST(!s.is_serving());

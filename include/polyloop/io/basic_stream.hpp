@@ -60,8 +60,8 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     explicit basic_stream(event_loop& loop) noexcept : base(loop)
     {
     }
-    /// Takes a connected socket of Asio over, with what it has; nothing may be pending on it. Throws
-    /// the system's error.
+    /// Takes a connected socket of Asio over, with what it has; nothing may be pending on it.
+    /// Throws the system's error.
     template <class Executor>
     basic_stream(event_loop& loop, asio::basic_stream_socket<Protocol, Executor> socket)
         : base(loop)
@@ -69,7 +69,8 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         socket.native_non_blocking(true);
         this->set_open(open_socket::open(this->core(), socket.release(), true, whole));
     }
-    /// Takes a connected descriptor over, which does not block from now on. Throws the system's error.
+    /// Takes a connected descriptor over, which does not block from now on. Throws the system's
+    /// error.
     basic_stream(event_loop& loop, Protocol const& protocol, int descriptor)
         : basic_stream(loop, asio::basic_stream_socket<Protocol, executor_type>(
                                  loop.get_executor(), protocol, descriptor))
@@ -109,8 +110,8 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         connect(to, ec);
         this->check(ec);
     }
-    /// The addresses in turn, until one is connected, which is returned; else the last one's error, or
-    /// `asio::error::not_found` where there is none. The limit is one for all of them.
+    /// The addresses in turn, until one is connected, which is returned; else the last one's
+    /// error, or `asio::error::not_found` where there is none. The limit is one for all of them.
     template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
         requires std::convertible_to<std::iter_reference_t<Iterator>, endpoint_type>
     endpoint_type connect(Iterator begin, End end, boost::system::error_code& ec)
@@ -129,12 +130,12 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         return {};
     }
 
-    /// To a host, by name or address, and a service, by name or number: each address in turn. Returns
-    /// the one that is connected.
+    /// To a host, by name or address, and a service, by name or number: each address in turn.
+    /// Returns the one that is connected.
     ///
-    /// A name is looked up on a thread of the default executor, so the loop goes on. What was set by
-    /// `expires_after` is one limit for all of it. A cancelled task leaves at once, whatever it is
-    /// at; `close` and `cancel` end the connecting, not the looking up.
+    /// A name is looked up on a thread of the default executor, so the loop goes on. What was set
+    /// by `expires_after` is one limit for all of it. A cancelled task leaves at once, whatever it
+    /// is at; `close` and `cancel` end the connecting, not the looking up.
     ///
     /// Errors: `host_not_found` and its like, `service_not_found`, those of the last address,
     /// `timed_out`, `operation_aborted`; `error::executor_shut_down`. The form that throws names

@@ -210,15 +210,15 @@ connection_starter make_starter(H handler)
 
 } // namespace detail
 
-/// Listens at `endpoint` and calls `handler` for each connection in a context of its own, on a loop of
-/// the policy in force: the one whose listener got it, or, with one listener, the one where the
-/// policy places it (see `server_options::listener_per_loop`). The connection is accepted straight
-/// into that loop.
+/// Listens at `endpoint` and calls `handler` for each connection in a context of its own, on a
+/// loop of the policy in force: the one whose listener got it, or, with one listener, the one where
+/// the policy places it (see `server_options::listener_per_loop`). The connection is accepted
+/// straight into that loop.
 ///
 /// To be called where `get_event_loop()` gives a loop, which then runs the accepting, or waits for
-/// that of the others. The handler is called on several threads at once if the policy has several loops. What it throws
-/// goes to the exception handler of its loop, but for the ends that connections have: end
-/// of file, reset, broken pipe, cancellation.
+/// that of the others. The handler is called on several threads at once if the policy has several
+/// loops. What it throws goes to the exception handler of its loop, but for the ends that
+/// connections have: end of file, reset, broken pipe, cancellation.
 ///
 /// Errors of accepting are reported to the exception handler, once for each series, and tried
 /// again after a growing pause (10 ms to 1 s): out of descriptors, the server goes on as soon as

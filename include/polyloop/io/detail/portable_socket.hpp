@@ -36,8 +36,8 @@ class portable_set;
 ///
 /// Invariants
 /// - The word is the lock of the lists, and whether the socket is closed, and whether its loop is.
-/// - The mutex guards Asio's object, which is there until either is the case, and what is armed. It is
-///   taken before the word, and not held while somebody is let go.
+/// - The mutex guards Asio's object, which is there until either is the case, and what is armed.
+///   It is taken before the word, and not held while somebody is let go.
 class portable_socket
 {
   public:
@@ -49,8 +49,8 @@ class portable_socket
     using any = std::variant<stream, acceptor, datagram>;
     using native = stream::native_handle_type;
 
-    /// Takes the number over. Throws the system's error, and has closed it then. `connected` tells a
-    /// stream from a listener.
+    /// Takes the number over. Throws the system's error, and has closed it then. `connected`
+    /// tells a stream from a listener.
     POLYLOOP_DECL static pointer open(loop_core& core, native number, bool connected, bool whole);
     /// Takes the socket, which is open, over.
     POLYLOOP_DECL static pointer open(loop_core& core, any socket);
