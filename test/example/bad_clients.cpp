@@ -462,10 +462,10 @@ class flood
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 // A sanitizer's server is slow, and keeps what was freed for a while.
 constexpr unsigned per_process = 1250;
-constexpr bool gives_memory_back = false;
+constexpr bool at_full_speed = false;
 #else
 constexpr unsigned per_process = 5000;
-constexpr bool gives_memory_back = true;
+constexpr bool at_full_speed = true;
 #endif
 
 } // namespace
@@ -493,9 +493,11 @@ BOOST_DATA_TEST_CASE(a_flood_of_connections, data::make(policies), policy)
         if (after_a_part == 0)
             after_a_part = resident_kib(s.program());
     }
-    if (gives_memory_back)
+    if (at_full_speed)
+    {
         BOOST_TEST(resident_kib(s.program()) < after_a_part + 8192);
-    BOOST_TEST(contains(s.errors(), "Too many open files") == descriptors_run_out);
+        BOOST_TEST(contains(s.errors(), "Too many open files"));
+    }
     BOOST_TEST(s.errors().size() < 100'000u);
     s.stop();
 }
