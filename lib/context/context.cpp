@@ -90,6 +90,24 @@ void context_node::set_name(std::string name)
         need_extras().name = std::move(name);
 }
 
+void context_node::set_origin(std::source_location where)
+{
+    need_extras().origin = where;
+}
+
+std::string context_node::origin() const
+{
+    return extras_ ? describe_location(extras_->origin) : std::string();
+}
+
+std::string describe_location(std::source_location const& where)
+{
+    if (where.line() == 0)
+        return {};
+    return std::string(where.file_name()) + ':' + std::to_string(where.line()) + " (" +
+           where.function_name() + ')';
+}
+
 void context_node::at_exit(exit_hook hook)
 {
     need_extras().hooks.push_back(std::move(hook));
@@ -130,6 +148,14 @@ BOOST_NOINLINE context_node& this_thread_node()
         thread_end.awaited = true; // the first use registers its destructor
     }
     return *thread_node;
+}
+
+/// In a forked child: nothing runs on the thread that is left, and it is another thread.
+void reset_thread_after_fork() noexcept
+{
+    static_cast<frame_values&>(frame_here) = {};
+    if (thread_node)
+        thread_node->set_id(draw_context_ids());
 }
 
 context_node& current_node()

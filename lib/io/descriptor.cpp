@@ -6,6 +6,7 @@
 
 #include <polyloop/io/detail/readiness.hpp>
 #include <polyloop/task/detail/suspend.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
 
 #include <boost/asio/error.hpp>
 
@@ -56,10 +57,19 @@ struct descriptor::fiber_in_wait : fiber_wait, descriptor_waiter
         return true;
     }
 
+    static wait_name const name;
+
     fiber& self;
     descriptor& waited;
     direction const way;
 };
+
+wait_name const descriptor::fiber_in_wait::name(
+    &fiber_in_wait::on_interrupt, [](fiber_wait const& base) {
+        auto const& w = static_cast<fiber_in_wait const&>(base);
+        return "socket " + std::to_string(w.waited.number_) +
+               (w.way == direction::read ? " to be read" : " to be written");
+    });
 
 boost::system::error_code descriptor::wait_in(thread_frame& frame, fiber& self, direction d,
                                               unsigned cancels)

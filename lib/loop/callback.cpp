@@ -132,9 +132,26 @@ void callback::perform(verb v)
         manage_(this, operation::release);
         return;
     }
-    // Keyed by the flag, so that the clock is read in debug mode only.
-    bool const timed = core_->debug();
-    steady_time const begin = timed ? std::chrono::steady_clock::now() : steady_time();
+    if (!core_->debug())
+    {
+        call();
+        return;
+    }
+    std::string origin = core_->take_origin(this);
+    steady_time const begin = std::chrono::steady_clock::now();
+    call(origin);
+    auto const took = std::chrono::steady_clock::now() - begin;
+    if (took >= core_->options().slow_callback)
+    {
+        exception_context slow{"slow callback on loop \"" + core_->options().name + '"'};
+        slow.origin = std::move(origin);
+        slow.took = took;
+        core_->report(slow);
+    }
+}
+
+void callback::call(std::string const& origin) noexcept
+{
     try
     {
         if (!locals_in_use()) [[likely]]
@@ -147,22 +164,22 @@ void callback::perform(verb v)
     }
     catch (...)
     {
-        report_failure();
+        report_failure(origin);
     }
-    if (timed)
-        report_if_slow(std::chrono::steady_clock::now() - begin);
 }
 
-void callback::report_failure() noexcept
+void callback::report_failure(std::string const& origin) noexcept
 {
-    core_->report({"exception in a callback", std::current_exception()});
-}
-
-void callback::report_if_slow(std::chrono::nanoseconds took) const
-{
-    if (took >= core_->options().slow_callback)
-        core_->report({"slow callback: it held loop \"" + core_->options().name + "\" for " +
-                       std::to_string(std::chrono::duration<double>(took).count()) + " s"});
+    exception_context failed{"exception in a callback", std::current_exception()};
+    try
+    {
+        failed.origin = origin;
+    }
+    catch (...)
+    {
+        // Out of memory: the report does without.
+    }
+    core_->report(failed);
 }
 
 } // namespace polyloop::detail

@@ -22,7 +22,7 @@ event_loop::~event_loop()
 {
     if (!is_closed())
     {
-        if (get_debug())
+        if (get_debug() && !core_->is_inherited())
             core_->report({"loop \"" + name() + "\" was destroyed before it was closed"});
         try
         {
@@ -39,10 +39,22 @@ event_loop::~event_loop()
     core_->detach();
 }
 
-void event_loop::check_thread() const
+bool event_loop::remove_signal_handler(int number)
 {
+    return core_->has_watches() && !is_closed() &&
+           detail::watches::of(*core_).remove_signal(number);
+}
+
+bool event_loop::remove_watch(native_handle_type handle, detail::watches::direction d)
+{
+    return core_->has_watches() && !is_closed() && detail::watches::of(*core_).remove(handle, d);
+}
+
+void event_loop::check_call() const
+{
+    core_->require_open();
     // On a loop that several threads run every call is safe.
-    if (core_->single() && !core_->on_loop() && is_running())
+    if (get_debug() && core_->single() && !core_->on_loop() && is_running())
         detail::throw_error(error::wrong_thread,
                             "loop \"" + name() + "\" runs on another thread");
 }

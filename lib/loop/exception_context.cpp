@@ -39,16 +39,27 @@ std::string describe_exception(std::exception_ptr const& e)
     }
 }
 
+std::string describe(exception_context const& c)
+{
+    std::string line = c.message;
+    if (!c.task.empty())
+        line += " in task \"" + c.task + '"';
+    if (c.took != c.took.zero())
+        line += ", " + std::to_string(std::chrono::duration<double>(c.took).count()) + " s long";
+    if (!c.origin.empty())
+        line += ", made at " + c.origin;
+    if (!c.waits_for.empty())
+        line += ", waiting for " + c.waits_for;
+    if (c.exception)
+        line += ": " + describe_exception(c.exception);
+    return line;
+}
+
 void default_exception_handler(exception_context const& c) noexcept
 {
     try
     {
-        std::string line = "polyloop: " + c.message;
-        if (!c.task.empty())
-            line += " in task \"" + c.task + '"';
-        if (c.exception)
-            line += ": " + describe_exception(c.exception);
-        line += '\n';
+        std::string const line = "polyloop: " + describe(c) + '\n';
         // One write, so that reports of several threads do not mix.
         std::fwrite(line.data(), 1, line.size(), stderr);
     }

@@ -13,13 +13,19 @@ namespace polyloop::detail {
 
 void loop_core::close()
 {
+    if (is_inherited())
+    {
+        // Nothing is ended: that would reach into what the child shares with its parent.
+        state_.fetch_or(closed_flag);
+        return;
+    }
     {
         std::lock_guard const lock(run_mutex_);
         if (is_closed())
             return;
         if (running_ > 0 || on_loop())
             throw_error(error::loop_is_running);
-        closed_ = true;
+        state_.fetch_or(closed_flag);
     }
     auto const await_posters = [this] {
         while (posters_.load() != 0)
@@ -37,6 +43,8 @@ void loop_core::close()
         discard_ready();
         if (sockets_)
             sockets_->closing();
+        if (watches_)
+            watches_->closing();
         while (expire_one())
             discard_ready();
         drop_callbacks(); // those that have just expired
@@ -57,6 +65,7 @@ void loop_core::close()
     if (!stopped && io_->stopped())
         io_->restart();
     abandon(shut_default_executor());
+    log_.flush();
     std::lock_guard const lock(rare_mutex_);
     handler_.reset();
 }
@@ -194,8 +203,26 @@ void loop_core::discard_ready() noexcept
         n->act(n, ready_node::verb::discard);
 }
 
+/// In a child: kept as it is, for ever.
+void loop_core::leave_to_parent() noexcept
+{
+    static constinit std::atomic<loop_core*> all = nullptr;
+    gone_ = true;
+    facade_ = nullptr;
+    hold(false);
+    next_left_ = all.load();
+    while (!all.compare_exchange_weak(next_left_, this))
+    {
+    }
+}
+
 void loop_core::detach() noexcept
 {
+    if (is_inherited())
+    {
+        leave_to_parent();
+        return;
+    }
     gone_ = true;
     // Handlers that still wait in the io_context are destroyed here; the fibers among them
     // unwind, and find their loop on the frame.
@@ -203,10 +230,12 @@ void loop_core::detach() noexcept
     {
         core_entry const entry(*this);
         owned_.reset();
+        io_ = nullptr;
     }
     facade_ = nullptr;
     if (task_registry* const r = registry())
         r->detach();
+    log_.flush(); // of what has come since the close
     refs_.fetch_add(near_refs_ - loop_lives, std::memory_order_acq_rel); // the caller has one
 }
 

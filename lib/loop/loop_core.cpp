@@ -146,9 +146,11 @@ struct loop_core::drain_handler
 };
 
 loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_options options)
-    : facade_(&facade), single_(options.concurrency == 1), debug_(false),
+    : facade_(&facade), single_(options.concurrency == 1),
+      state_(single_ ? 0 : shared_flag),
       timers_(std::chrono::steady_clock::now()), options_(checked(std::move(options), borrowed))
 {
+    watch_forks();
     if (borrowed)
         io_ = borrowed;
     else
@@ -157,11 +159,12 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
         io_ = owned_.get();
     }
     timer_ = std::make_unique<asio::steady_timer>(*io_);
-    debug_ = options_.debug ? *options_.debug : debug_from_environment();
+    set_debug(options_.debug ? *options_.debug : debug_from_environment());
 }
 
 loop_core::~loop_core()
 {
+    log_.flush(); // of what handles let go of since
     delete registry_.load();
     auto const free_all = [](void* p) {
         while (p)
@@ -307,7 +310,9 @@ bool loop_core::next_slice(ready_node const& n) noexcept
         slice_ = 1; // asked again at once
         return false;
     }
-    slice_ = slice_length;
+    slice_ = slice_start_.load(std::memory_order_relaxed);
+    if (debug())
+        this_frame().resumes_plainly = false; // so that the turns of fibers are timed
     steady_time const now = std::chrono::steady_clock::now();
     if (!slices_timed_)
     {
@@ -322,6 +327,15 @@ bool loop_core::next_slice(ready_node const& n) noexcept
         return false;
     }
     return true;
+}
+
+/// In debug mode a fiber goes back to its handler, which times its turn.
+bool loop_core::next_slice_direct(ready_node const& n) noexcept
+{
+    if (!debug())
+        return next_slice(n);
+    slice_ = 1;
+    return false;
 }
 
 void loop_core::settle() noexcept
@@ -367,7 +381,7 @@ void loop_core::report(exception_context const& c) noexcept
             default_exception_handler(
                 {"the exception handler itself threw", std::current_exception()});
         }
-    default_exception_handler(c);
+    log_.write(c, std::chrono::steady_clock::now());
 }
 
 void loop_core::set_exception_handler(exception_handler h)
@@ -375,6 +389,46 @@ void loop_core::set_exception_handler(exception_handler h)
     auto next = h ? std::make_shared<exception_handler const>(std::move(h)) : nullptr;
     std::lock_guard const lock(rare_mutex_);
     handler_.swap(next);
+}
+
+void loop_core::set_slice_start() noexcept
+{
+    slice_start_.store(stopping_ || debug() ? 1 : slice_length, std::memory_order_relaxed);
+}
+
+void loop_core::set_debug(bool on) noexcept
+{
+    {
+        std::lock_guard const lock(run_mutex_);
+        if (on)
+            state_.fetch_or(debug_flag);
+        else
+            state_.fetch_and(static_cast<std::uint8_t>(~debug_flag));
+        set_slice_start();
+    }
+    // What was noted may be of callbacks whose place is taken by others, unseen.
+    std::lock_guard const lock(origins_mutex_);
+    origins_.clear();
+}
+
+void loop_core::note_origin(void const* callback, std::source_location where) noexcept
+{
+    try
+    {
+        std::lock_guard const lock(origins_mutex_);
+        origins_[callback] = where;
+    }
+    catch (...)
+    {
+        // Out of memory: the report will do without.
+    }
+}
+
+std::string loop_core::take_origin(void const* callback)
+{
+    std::lock_guard const lock(origins_mutex_);
+    auto const found = origins_.extract(callback);
+    return found ? describe_location(found.mapped()) : std::string();
 }
 
 task_registry& loop_core::registry(std::unique_ptr<task_registry> (*make)(loop_core&))

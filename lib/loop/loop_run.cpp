@@ -14,12 +14,22 @@ namespace polyloop::detail {
 
 bool loop_core::is_running() const noexcept
 {
+    if (is_inherited())
+        return false; // and who held the lock is not here
     std::lock_guard const lock(run_mutex_);
     return running_ > 0;
 }
 
+void loop_core::refuse_inherited() const
+{
+    if (is_inherited())
+        throw_error(error::loop_closed, "loop \"" + options_.name +
+                                            "\" belongs to the process that forked this one");
+}
+
 unsigned loop_core::check_run() const
 {
+    refuse_inherited();
     std::lock_guard const lock(run_mutex_);
     check_run_locked();
     return stops_;
@@ -39,6 +49,7 @@ void loop_core::check_run_locked() const
 
 bool loop_core::enter_run(bool (*done)(void*), void* arg, bool& stopped_before)
 {
+    refuse_inherited();
     std::unique_lock lock(run_mutex_);
     if (done && done(arg))
         return false;
@@ -63,6 +74,7 @@ void loop_core::leave_run() noexcept
     if (--running_ == 0)
     {
         stopping_ = false;
+        set_slice_start();
         hopping_ = false;
         if (io_->stopped())
             io_->restart();
@@ -81,6 +93,8 @@ bool loop_core::run(bool (*done)(void*), void* arg)
         frame_guard guard;
         guard.frame().loop = facade_;
         guard.frame().core = this;
+        if (debug())
+            guard.frame().resumes_plainly = false;
         if (stopped_before)
         {
             hopping_ = single_;
@@ -153,6 +167,8 @@ void loop_core::run_io()
 
 void loop_core::stop() noexcept
 {
+    if (is_inherited())
+        return;
     std::lock_guard const lock(run_mutex_);
     ++stops_;
     stop_locked();
@@ -169,6 +185,7 @@ void loop_core::stop_locked() noexcept
 {
     if (is_closed() || stopping_.exchange(true))
         return;
+    set_slice_start();
     if (!single_)
     {
         if (running_ > 0)

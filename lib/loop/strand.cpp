@@ -68,6 +68,8 @@ void strand_core::run(ready_node* n, ready_node::verb v)
 {
     strand_core& self = static_cast<runner*>(n)->strand;
     strand_ptr last;
+    if (self.core_->debug())
+        this_frame().resumes_plainly = false; // so that the turns of fibers are timed
     for (unsigned i = 0;; ++i)
     {
         ready_node* next;

@@ -6,6 +6,7 @@
 
 #include <polyloop/context/detail/frame.hpp>
 
+#include <new>
 #include <utility>
 
 namespace polyloop::detail {
@@ -21,6 +22,12 @@ context_node& node_of(context_kind unit)
 
 bindings::bindings(context_kind unit) : unit_(unit), table_(std::make_shared<table>())
 {
+}
+
+void bindings::forked() noexcept
+{
+    // The old one stays, with the loops of the parent, and is lost.
+    ::new (static_cast<void*>(&table_)) std::shared_ptr<table>(std::make_shared<table>());
 }
 
 void bindings::set(std::shared_ptr<event_loop> loop)

@@ -4,11 +4,13 @@
 
 #include <polyloop/policy/event_loop_policy.hpp>
 
+#include <polyloop/context/detail/fork.hpp>
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/registry.hpp>
 
 #include <atomic>
 #include <mutex>
+#include <new>
 #include <typeinfo>
 #include <utility>
 
@@ -19,10 +21,26 @@ namespace {
 // mutex rather than in an atomic shared_ptr, which in libstdc++ 12 is a lock as well, and one that
 // the thread sanitizer does not understand. Contexts inside a run do not come here. Never
 // destroyed, so that static destructors may still ask.
-struct slot
+struct slot : detail::fork_listener
 {
+    void before_fork() noexcept override
+    {
+        mutex.lock();
+    }
+    void after_fork() noexcept override
+    {
+        mutex.unlock();
+    }
+    // A default is made anew, as the parent's may be a pool whose threads are not here (S17).
+    void forked() noexcept override
+    {
+        if (made_by_default)
+            ::new (static_cast<void*>(&policy)) std::shared_ptr<event_loop_policy>();
+    }
+
     std::mutex mutex;
     std::shared_ptr<event_loop_policy> policy;
+    bool made_by_default = false;
 };
 
 slot& process_slot()
@@ -54,6 +72,7 @@ std::shared_ptr<event_loop_policy> exchange_policy(std::shared_ptr<event_loop_po
     slot& s = process_slot();
     std::lock_guard const lock(s.mutex);
     s.policy.swap(next);
+    s.made_by_default = false;
     note_placement(s.policy.get());
     return next;
 }
@@ -102,6 +121,17 @@ context_kind event_loop_policy::unit() const noexcept
     return context_kind::thread;
 }
 
+bool event_loop_policy::spreads_evenly() const noexcept
+{
+    return false;
+}
+
+void event_loop_policy::join_run(event_loop const& main, event_loop& loop)
+{
+    auto policy = std::static_pointer_cast<event_loop_policy>(main.core().shared_ambient());
+    detail::attach_policy(loop, std::move(policy));
+}
+
 std::shared_ptr<event_loop_policy> get_event_loop_policy()
 {
     if (detail::loop_core const* const core = detail::this_frame().core)
@@ -120,6 +150,7 @@ std::shared_ptr<event_loop_policy> get_event_loop_policy()
     if (!s.policy)
     {
         s.policy.swap(made);
+        s.made_by_default = true;
         note_placement(s.policy.get());
     }
     return s.policy;

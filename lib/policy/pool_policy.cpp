@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace polyloop {
@@ -91,6 +92,13 @@ pool_policy::~pool_policy()
     stop();
 }
 
+// In a child: no run is on, as the threads of the parent's are not here.
+void pool_policy::forked() noexcept
+{
+    ::new (static_cast<void*>(&mutex_)) std::mutex;
+    ::new (static_cast<void*>(&run_)) std::shared_ptr<run>();
+}
+
 std::shared_ptr<pool_policy::run const> pool_policy::current() const
 {
     std::lock_guard const lock(mutex_);
@@ -153,8 +161,7 @@ void pool_policy::start(std::shared_ptr<event_loop> main)
             detail::throw_error(error::bad_config, "the policy's new_event_loop gave the run's "
                                                    "own loop again: it must give a fresh one");
         r->group.add(loop);
-        // The policy of the run is in force in all of its loops.
-        loop->core().set_ambient(main->core().shared_ambient(), false);
+        join_run(*main, *loop);
         r->loops.push_back(std::move(loop));
     }
     {
@@ -191,6 +198,11 @@ void pool_policy::stop()
         r->allowed.restore();
 }
 
+bool pool_policy::spreads_evenly() const noexcept
+{
+    return strategy_.target<placement::round_robin>() != nullptr;
+}
+
 std::vector<std::shared_ptr<event_loop>> pool_policy::loops() const
 {
     auto const r = current();
@@ -213,6 +225,13 @@ shared_policy::shared_policy(pool_options options) : options_(checked(std::move(
 shared_policy::~shared_policy()
 {
     stop();
+}
+
+void shared_policy::forked() noexcept
+{
+    ::new (static_cast<void*>(&mutex_)) std::mutex;
+    ::new (static_cast<void*>(&main_)) std::shared_ptr<event_loop>();
+    ::new (static_cast<void*>(&helpers_)) std::unique_ptr<helpers>();
 }
 
 std::shared_ptr<event_loop> shared_policy::main() const

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <string>
 #include <utility>
 
 namespace polyloop {
@@ -16,6 +17,10 @@ runner::runner(run_options options) : options_(std::move(options))
 {
     if (options_.shutdown_timeout < options_.shutdown_timeout.zero())
         detail::throw_error(error::bad_config, "run_options::shutdown_timeout is negative");
+    for (int const number : options_.signals)
+        if (number < 1 || number > 64)
+            detail::throw_error(error::bad_config, "run_options::signals: there is no signal " +
+                                                       std::to_string(number));
 }
 
 runner::~runner()
@@ -127,6 +132,7 @@ void runner::close()
     std::vector<std::shared_ptr<event_loop>> loops{loop_};
     attempt([&] { loops = all_loops(); });
     detail::shutdown steps(loops, options_.shutdown_timeout);
+    detail::interruption watch(*loop_, options_.signals, steps.hurry());
     attempt([&] { steps.cancel_tasks(); });
     attempt([&] { steps.join_executors(); });
     attempt([&] { steps.cancel_tasks(); }); // what came of the executors' last results
@@ -139,7 +145,10 @@ void runner::close()
         if (bound_)
             policy_->set_event_loop(nullptr);
     });
+    bool const untold = watch.end();
     attempt([&] { steps.close_loops(); });
+    if (untold || steps.hurried())
+        attempt([] { detail::throw_error(error::interrupted); });
     for (auto const& l : loops)
         if (l->is_closed() && policy_)
             detail::attach_policy(*l, nullptr); // the policy may keep the loop, too

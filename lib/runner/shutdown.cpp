@@ -60,7 +60,20 @@ std::size_t shutdown::tasks_left() const noexcept
 
 bool shutdown::time_is_over() const noexcept
 {
-    return std::chrono::steady_clock::now() >= deadline_;
+    return hurried() || std::chrono::steady_clock::now() >= deadline_;
+}
+
+std::function<void()> shutdown::hurry() const
+{
+    return [flag = hurried_, main = main_] {
+        *flag = true;
+        main->stop();
+    };
+}
+
+std::string shutdown::until_when() const
+{
+    return hurried() ? "before a signal ended the waiting" : "within " + seconds(limit_);
 }
 
 void shutdown::report(exception_context const& c) const noexcept
@@ -109,8 +122,8 @@ void shutdown::cancel_tasks()
         run_main_until(g);
         for (std::size_t i = 0; i != loops_.size(); ++i)
             if (!*heard[i])
-                report({"shutdown: loop \"" + loops_[i]->name() + "\" has not answered within " +
-                        seconds(limit_) + "; does a task or handler hold its thread?"});
+                report({"shutdown: loop \"" + loops_[i]->name() + "\" has not answered " +
+                        until_when() + "; does a task or handler hold its thread?"});
     }
 }
 
@@ -157,16 +170,19 @@ void shutdown::join_executors()
         return;
     }
     give_up();
-    report({"shutdown: the default executor's threads did not end within " + seconds(limit_)});
+    report({"shutdown: the default executor's threads did not end " + until_when()});
 }
 
 void shutdown::name_stragglers()
 {
     for (auto const& l : loops_)
         if (task_registry const* const tasks = l->core().registry(); tasks && !l->is_closed())
+        {
+            l->core().set_tasks_named();
             for (std::string const& name : tasks->describe())
-                report({"shutdown: task " + name + " has not ended, and is cut off; "
-                        "run_options::shutdown_timeout is " + seconds(limit_)});
+                report({"shutdown: task " + name + " has not ended " + until_when() +
+                        ", and is cut off; see run_options::shutdown_timeout"});
+        }
 }
 
 void shutdown::close_loops()

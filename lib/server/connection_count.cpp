@@ -4,7 +4,9 @@
 
 #include <polyloop/server/detail/connection_count.hpp>
 
-#include <polyloop/task/detail/fiber.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
+
+#include <string>
 
 namespace polyloop::detail {
 
@@ -33,12 +35,18 @@ struct connection_count::waiter : fiber_wait
         return true;
     }
 
+    static wait_name const name;
+
     connection_count& count;
     fiber& self;
     std::size_t const most;
     waiter* next = nullptr;
     bool aborted = false;
 };
+
+wait_name const connection_count::waiter::name(&waiter::on_interrupt, [](fiber_wait const&) {
+    return std::string("connections to end");
+});
 
 std::size_t connection_count::value() const noexcept
 {

@@ -28,8 +28,10 @@ void coroutine::act(ready_node* n, verb)
     t.slice(launch);
 }
 
-void coroutine::settle() noexcept
+void coroutine::settle(steady_time begin) noexcept
 {
+    if (begin != steady_time())
+        report_if_slow(begin);
     // A cancellation that came while the coroutine ran meets the wait that it has just begun.
     if (!done() && (take_cancel() || (core().unwinding() && ++unwound_ <= unwind_limit)))
         signal_.emit(asio::cancellation_type::terminal);

@@ -6,6 +6,7 @@
 
 #include <polyloop/task/detail/overflow.hpp>
 #include <polyloop/task/detail/suspend.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
 
 #include <boost/assert.hpp>
 #include <boost/config.hpp>
@@ -91,14 +92,8 @@ BOOST_NOINLINE bool fiber::take_stack() noexcept
     }
 }
 
-POLYLOOP_READS_FRAME void fiber::resume() noexcept
+inline void fiber::take_turn(thread_frame& frame) noexcept
 {
-    BOOST_ASSERT(suspended_);
-    if (!slot_ && !take_stack()) [[unlikely]]
-        return;
-    thread_frame& frame = frame_here;
-    if (!frame.reports_overflow && slot_->pool->reports_overflow()) [[unlikely]]
-        report_overflow_here();
     carrier here(frame);
     context_node* const fiber_before = frame.fiber;
     context_node* const strand_before = frame.strand;
@@ -106,6 +101,35 @@ POLYLOOP_READS_FRAME void fiber::resume() noexcept
     switch_to(frame, here, *slot_);
     frame.fiber = fiber_before;
     frame.strand = strand_before;
+}
+
+/// What a thread has to know of its first fiber, and all that debug mode costs a turn.
+BOOST_NOINLINE void fiber::take_careful_turn(thread_frame& frame) noexcept
+{
+    if (!frame.reports_overflow && slot_->pool->reports_overflow())
+        report_overflow_here();
+    if (!core().debug())
+    {
+        frame.resumes_plainly = frame.reports_overflow;
+        take_turn(frame);
+        return;
+    }
+    task_ptr const keep(this); // for its name
+    steady_time const begin = std::chrono::steady_clock::now();
+    take_turn(frame);
+    report_if_slow(begin);
+}
+
+POLYLOOP_READS_FRAME void fiber::resume() noexcept
+{
+    BOOST_ASSERT(suspended_);
+    if (!slot_ && !take_stack()) [[unlikely]]
+        return;
+    thread_frame& frame = frame_here;
+    if (!frame.resumes_plainly) [[unlikely]]
+        take_careful_turn(frame);
+    else
+        take_turn(frame);
 }
 
 /// In `main`: leaves the stack, or has the next one take it over.
@@ -204,6 +228,11 @@ bool fiber::unwind() noexcept
     fiber_wait never([](fiber_wait&, fiber_wait::reason) { return false; });
     for (;;)
         suspend(never);
+}
+
+std::string fiber::waits_for() const
+{
+    return started() && suspended_ && waiting_ ? describe_wait(*waiting_) : std::string();
 }
 
 bool fiber::interrupt() noexcept

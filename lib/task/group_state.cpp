@@ -34,7 +34,7 @@ bool is_closed_group(std::exception_ptr const& e) noexcept
 group_state::group_state(bool has_body)
     : home_(this_frame().core), in_body_(has_body), owner_(current_task()),
       owner_cancelling_(owner_ ? owner_->cancelling() : 0),
-      owner_pending_(owner_ && owner_->cancel_pending())
+      owner_pending_(owner_ && owner_->cancel_ahead())
 {
 }
 
@@ -45,7 +45,8 @@ std::unique_ptr<group_state::child> group_state::admit()
     if (aborting_ || over_)
         throw_error(error::group_closed);
     // So that an error can be kept without memory.
-    errors_.reserve(errors_.size() + live_ + 2);
+    if (std::size_t const most = errors_.size() + live_ + 2; most > errors_.capacity())
+        errors_.reserve(2 * most);
     ++live_;
     return c;
 }
@@ -184,7 +185,7 @@ void group_state::abandon() noexcept
 
 group_exit::group_exit(group_state& g, std::exception_ptr body)
     : group_(g), body_(std::move(body)), body_cancelled_(is_cancellation(body_)),
-      propagate_(body_cancelled_)
+      propagate_(body_cancelled_), met_(g.owner_ ? g.owner_->met() : 0)
 {
     std::unique_lock lock(g.mutex);
     g.in_body_ = false;
@@ -244,6 +245,28 @@ void group_exit::wake_now() noexcept
         p->wake(*p);
 }
 
+// The group's own request to the owner is taken back. What others asked for is told now: also what
+// met the owner while it waited for children that were to end anyway, which no wait has told.
+void group_exit::settle(task_base& owner) noexcept
+{
+    int heard = owner.met() - met_;
+    if (group_.owner_cancelled_)
+    {
+        bool const met = owner.met() >= group_.owner_nth_;
+        if (met && met_ < group_.owner_nth_)
+            --heard;
+        if (owner.uncancel(met) <= group_.owner_cancelling_ && !group_.owner_pending_)
+        {
+            // Nobody but the group asked the owner to end.
+            owner.take_cancel();
+            propagate_ = false;
+            return;
+        }
+    }
+    if (heard > 0 && !std::exchange(propagate_, true))
+        owner.take_cancel();
+}
+
 void group_exit::conclude()
 {
     std::vector<std::exception_ptr> errors;
@@ -253,16 +276,12 @@ void group_exit::conclude()
         errors = std::move(group_.errors_);
     }
     task_base* const owner = group_.owner_ == current_task() ? group_.owner_.get() : nullptr;
-    if (group_.owner_cancelled_ && owner &&
-        owner->uncancel(owner->met() >= group_.owner_nth_) <= group_.owner_cancelling_ &&
-        !group_.owner_pending_)
-    {
-        // Nobody but the group asked the owner to end.
-        owner->take_cancel();
-        propagate_ = false;
-    }
+    if (owner)
+        settle(*owner);
     if (propagate_ && errors.empty())
     {
+        if (owner)
+            owner->meet_cancels();
         if (body_)
             std::rethrow_exception(body_);
         throw_cancelled();
@@ -271,9 +290,13 @@ void group_exit::conclude()
         errors.push_back(body_);
     if (errors.empty())
         return;
-    // The errors come first, and a cancellation from outside at the next wait.
-    if (owner && owner->cancelling() > group_.owner_cancelling_)
+    // The errors come first, and a cancellation from outside at the next wait, once.
+    if (owner && (owner->cancelling() > group_.owner_cancelling_ ||
+                  (group_.owner_pending_ && propagate_)))
+    {
+        owner->meet_cancels();
         owner->keep_cancel();
+    }
     throw exception_group("unhandled errors in a task group", std::move(errors));
 }
 

@@ -192,6 +192,7 @@ class signal_stack
     ~signal_stack()
     {
         frame_here.reports_overflow = false;
+        frame_here.resumes_plainly = false;
         if (!stack_.ss_sp)
             return;
         stack_t has = {};

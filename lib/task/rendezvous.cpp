@@ -4,6 +4,8 @@
 
 #include <polyloop/task/detail/rendezvous.hpp>
 
+#include <polyloop/task/detail/wait_name.hpp>
+
 #include <condition_variable>
 
 namespace polyloop::detail {
@@ -45,10 +47,17 @@ struct rendezvous::parked_fiber : parked, fiber_wait, timer_node
                                                             : outcome::unwound);
     }
 
+    static wait_name const name;
+
     rendezvous& meeting;
     fiber& self;
     bool const interruptible;
 };
+
+wait_name const rendezvous::parked_fiber::name(&parked_fiber::on_interrupt,
+                                               [](fiber_wait const&) {
+                                                   return std::string("other tasks");
+                                               });
 
 struct rendezvous::parked_thread : parked
 {

@@ -6,11 +6,16 @@
 
 #include <boost/asio/error.hpp>
 
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <utility>
 
 namespace polyloop::detail {
 namespace {
+
+/// Rounds of an unwinding in which nothing happens, before it gives time to other threads.
+constexpr int few_idle_rounds = 8;
 
 class optional_lock
 {
@@ -130,20 +135,44 @@ std::vector<std::string> scheduler::describe() const
     std::vector<std::string> out;
     optional_lock const lock(mutex_, !core_.single());
     for (task_base const* t = first_; t; t = t->next_)
-        out.push_back('"' + t->name() + (t->started() ? "\" (" : "\" (never started, ") +
-                      (t->cancelling() > 0 ? "cancelled)" : "not cancelled)"));
+    {
+        std::string line = '"' + t->name() + (t->started() ? "\" (" : "\" (never started, ") +
+                           (t->cancelling() > 0 ? "cancelled)" : "not cancelled)");
+        if (std::string const w = t->waits_for(); !w.empty())
+            line += ", which waits for " + w;
+        if (std::string const o = t->origin(); !o.empty())
+            line += ", spawned at " + o;
+        out.push_back(std::move(line));
+    }
     return out;
+}
+
+/// asyncio's "Task was destroyed but it is pending!".
+void scheduler::report_pending() const noexcept
+{
+    for (task_base const* t = first_; t; t = t->next_)
+        core_.report({"task destroyed while it was pending, with loop \"" +
+                          core_.options().name + '"',
+                      nullptr, t->name(), t->origin(), t->waits_for()});
 }
 
 void scheduler::unwind() noexcept
 {
+    if (core_.debug() && !core_.tasks_named())
+        report_pending();
+
+    int idle = 0;
     for (int round = 0; round != task_base::unwind_limit; ++round)
     {
         // First what is on its way, so that everybody is in the list or has ended.
         core_.refill();
+        bool const ready = core_.single() && !core_.nothing_ready();
         if (core_.single())
             core_.run_batch();
-        core_.poll();
+        // A wait that no cancellation ends may end by another thread (a child of a group, who
+        // holds a mutex that a condition gives back): that has to have its time.
+        if (core_.poll() == 0 && !ready && ++idle > few_idle_rounds)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
         std::vector<task_ptr> all;
         for (task_base* t = first_; t; t = t->next_)
             all.emplace_back(t);
@@ -161,7 +190,7 @@ void scheduler::detach() noexcept
         task_base& t = *first_;
         core_.report({"a task did not end with its loop, and its stack is lost: let its waits "
                       "throw operation_aborted",
-                      nullptr, t.name()});
+                      nullptr, t.name(), t.origin()});
         t.finish(std::make_exception_ptr(boost::system::system_error(
             boost::system::error_code(boost::asio::error::operation_aborted))));
     }

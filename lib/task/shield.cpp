@@ -4,7 +4,7 @@
 
 #include <polyloop/task/shield.hpp>
 
-#include <polyloop/task/detail/fiber.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
 
 namespace polyloop::detail {
 namespace {
@@ -36,6 +36,10 @@ struct shielded_joiner : join_waiter, fiber_wait
     bool const stays;
     bool aborted = false;
 };
+
+wait_name const shield_name(&shielded_joiner::on_interrupt, [](fiber_wait const& w) {
+    return "the shielded task \"" + static_cast<shielded_joiner const&>(w).joined.name() + '"';
+});
 
 } // namespace
 

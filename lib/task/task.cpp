@@ -7,6 +7,7 @@
 #include <polyloop/task/detail/fiber.hpp>
 #include <polyloop/task/detail/sleep.hpp>
 #include <polyloop/task/detail/suspend.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
 
 #include <condition_variable>
 #include <mutex>
@@ -69,6 +70,14 @@ struct limited_joiner : join_waiter, fiber_sleep
 
     task_base& joined;
 };
+
+wait_name const join_name(&fiber_joiner::on_interrupt, [](fiber_wait const& w) {
+    return "the end of task \"" + static_cast<fiber_joiner const&>(w).joined.name() + '"';
+});
+wait_name const limited_join_name(&limited_joiner::on_interrupt, [](fiber_wait const& w) {
+    return "the end of task \"" + static_cast<limited_joiner const&>(w).joined.name() +
+           "\", up to a limit";
+});
 
 } // namespace
 

@@ -29,9 +29,9 @@ bool is_cancellation(std::exception_ptr const& e) noexcept
     }
 }
 
-bool task_base::add_waiter(join_waiter& w) noexcept
+bool task_base::add_waiter(join_waiter& w, bool here) noexcept
 {
-    w.near = near();
+    w.near = here && near();
     if (w.near)
     {
         if (done())
@@ -224,6 +224,20 @@ POLYLOOP_READS_FRAME void task_base::wake() noexcept
     (void)taken;
 }
 
+std::string task_base::waits_for() const
+{
+    return {};
+}
+
+void task_base::report_if_slow(steady_time begin) const noexcept
+{
+    auto const took = std::chrono::steady_clock::now() - begin;
+    if (took < core_.options().slow_callback)
+        return;
+    core_.report({"slow turn: it held loop \"" + core_.options().name + '"', nullptr, name(),
+                  origin(), {}, took});
+}
+
 void task_base::let_go() noexcept
 {
     if (error_ && !cancelled_ && !retrieved_.load(std::memory_order_relaxed))
@@ -232,7 +246,7 @@ void task_base::let_go() noexcept
         // fiber, and shall not wait as it.
         thread_frame& frame = this_frame();
         context_node* const running = std::exchange(frame.fiber, nullptr);
-        core_.report({"exception in a task that nobody joined", error_, name()});
+        core_.report({"exception in a task that nobody joined", error_, name(), origin()});
         frame.fiber = running;
     }
     dispose();

@@ -4,6 +4,8 @@
 
 #include <polyloop/task/use_fiber.hpp>
 
+#include <polyloop/task/detail/wait_name.hpp>
+
 namespace polyloop::detail {
 
 POLYLOOP_READS_FRAME void operation_wait::complete() noexcept
@@ -47,6 +49,10 @@ POLYLOOP_READS_FRAME void operation_wait::complete() noexcept
             self.resume();
     });
 }
+
+wait_name const operation_wait::name_(&operation_wait::on_interrupt, [](fiber_wait const&) {
+    return std::string("an operation of Asio");
+});
 
 bool operation_wait::on_interrupt(fiber_wait& w, reason why)
 {

@@ -5,6 +5,7 @@
 #include <polyloop/task/detail/waiter.hpp>
 
 #include <polyloop/task/detail/suspend.hpp>
+#include <polyloop/task/detail/wait_name.hpp>
 
 #include <boost/asio/system_executor.hpp>
 
@@ -20,7 +21,8 @@ struct alignas(64) padded_lock
     spin_lock lock;
 };
 
-/// `object_wait` with a limit: whoever takes the waiter off its object's list decides how the wait ends.
+/// `object_wait` with a limit: whoever takes the waiter off its object's list decides how the wait
+/// ends.
 struct limited_wait : object_wait, timer_node
 {
     limited_wait(fiber& f, waiter& w, wait_place p, steady_time limit) noexcept
@@ -32,6 +34,10 @@ struct limited_wait : object_wait, timer_node
         };
     }
 };
+
+wait_name const object_wait_name(&object_wait::on_interrupt, [](fiber_wait const&) {
+    return std::string("what another context shall release, set or send");
+});
 
 } // namespace
 

@@ -48,6 +48,32 @@ BOOST_AUTO_TEST_CASE(a_custom_policy_overrides_one_operation)
     BOOST_TEST(contains(p.out(), "other thread: loop-"));
 }
 
+BOOST_AUTO_TEST_CASE(a_policy_whose_context_is_a_tenant)
+{
+    process p(program("tenant_policy"));
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.err() == "");
+    BOOST_TEST(p.out().starts_with("ada: ada/ada\nbob: bob/bob\nnobody: loop-"), p.out());
+}
+
+BOOST_AUTO_TEST_CASE(a_policy_that_hands_out_one_prepared_loop)
+{
+    process p(program("prepared_loop"));
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.err() == "");
+    BOOST_TEST(contains(p.out(), "ran on prepared, 1 signal, 1 error\n"));
+    BOOST_TEST(contains(p.out(), "again: the prepared loop was given out"));
+}
+
+BOOST_DATA_TEST_CASE(a_policy_that_counts_and_logs, data::make(policies), policy)
+{
+    process p(program("counting_policy"), {policy});
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "20 tasks placed, 0 loops asked for\n");
+    for (char const* const part : {"made ", "bound ", "started ", "stopped\n", "unbound\n"})
+        BOOST_TEST(contains(p.err(), part));
+}
+
 BOOST_DATA_TEST_CASE(an_adopted_io_context_gains_fibers, data::make(policies), policy)
 {
     process p(program("adopt_io_context"), {}, {{"POLYLOOP_POLICY", policy}});

@@ -20,6 +20,7 @@
 #include <boost/asio/use_future.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <latch>
@@ -169,6 +170,25 @@ BOOST_AUTO_TEST_CASE(S77_a_pool_of_ones_own_is_used_and_null_refused)
                          [&](std::exception_ptr) { loop.stop(); });
     loop.run_forever();
     BOOST_TEST(mine);
+}
+
+BOOST_AUTO_TEST_CASE(S77_the_default_executor_is_made_at_its_first_use)
+{
+    auto const threads = [] {
+        std::size_t n = 0;
+        for ([[maybe_unused]] auto const& entry :
+             std::filesystem::directory_iterator("/proc/self/task"))
+            ++n;
+        return n;
+    };
+    std::size_t const before = threads();
+    event_loop loop;
+    loop.call_soon([] {});
+    test::run_ready(loop);
+    BOOST_TEST(threads() == before);
+    loop.run_in_executor([] {}, [&](std::exception_ptr) { loop.stop(); });
+    BOOST_TEST(threads() > before);
+    loop.run_forever();
 }
 
 BOOST_AUTO_TEST_CASE(S76_a_shut_executor_refuses)

@@ -53,6 +53,29 @@ BOOST_AUTO_TEST_CASE(S9_new_event_loop_is_fresh_each_time_and_not_made_current)
                           fails_with(error::no_current_loop));
 }
 
+BOOST_AUTO_TEST_CASE(S11_no_thread_is_given_a_loop_that_it_has_not_set)
+{
+    // The main thread neither, whether or not it has unset one before.
+    struct counting : default_policy
+    {
+        std::shared_ptr<event_loop> new_event_loop() override
+        {
+            ++made;
+            return default_policy::new_event_loop();
+        }
+        int made = 0;
+    };
+    counting p;
+    for (int i = 0; i != 2; ++i)
+    {
+        BOOST_CHECK_EXCEPTION(p.get_event_loop(), system_error,
+                              fails_with(error::no_current_loop));
+        p.set_event_loop(nullptr);
+    }
+    std::thread([&] { (void)test::code_of([&] { p.get_event_loop(); }); }).join();
+    BOOST_TEST(p.made == 0);
+}
+
 BOOST_AUTO_TEST_CASE(S10_the_error_names_the_thread)
 {
     default_policy p;

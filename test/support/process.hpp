@@ -102,6 +102,25 @@ public:
     /// -1 after `wait`.
     pid_t pid() const { return pid_; }
 
+    /// Waits for more output, of whatever kind.
+    void wait_for_more(std::chrono::seconds limit = default_limit)
+    {
+        if (out_.fd == -1 && err_.fd == -1)
+            fail("it ended without", "more output");
+        read_some(clock::now() + limit, "more output");
+    }
+
+    /// As `wait`, without waiting: `still_running` where it has not ended.
+    static constexpr int still_running = 1 << 20;
+    int try_wait()
+    {
+        int status = 0;
+        if (::waitpid(pid_, &status, WNOHANG) == 0)
+            return still_running;
+        pid_ = -1;
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    }
+
     /// What was read so far; all of it after `wait`.
     std::string const& out() const { return out_.text; }
     std::string const& err() const { return err_.text; }

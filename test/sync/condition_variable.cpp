@@ -3,6 +3,7 @@
 #include <polyloop/sync/condition_variable.hpp>
 
 #include "support/error.hpp"
+#include "support/loops.hpp"
 #include "support/policies.hpp"
 #include "support/seeds.hpp"
 
@@ -14,6 +15,8 @@
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 #include <boost/test/unit_test.hpp>
@@ -21,6 +24,7 @@
 #include <atomic>
 #include <deque>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -226,6 +230,88 @@ BOOST_AUTO_TEST_CASE(a_coroutine_waits_with_its_lock)
         BOOST_TEST(m.try_lock());
         m.unlock();
     });
+}
+
+BOOST_AUTO_TEST_CASE(a_notification_may_come_before_an_asynchronous_wait_has_begun_to_wait)
+{
+    // The handler is called on another thread, and has the lock, while the call still goes on.
+    std::atomic<bool> over = false;
+    polyloop::mutex m;
+    condition_variable c;
+    std::thread notifier([&] {
+        while (!over)
+            c.notify_one();
+    });
+    bool owned = true;
+    for (int i = 0; i != 500; ++i)
+    {
+        std::unique_lock lock(m);
+        c.async_wait(lock, asio::use_future).get();
+        owned = owned && lock.owns_lock() && lock.mutex() == &m;
+    }
+    over = true;
+    notifier.join();
+    BOOST_TEST(owned);
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_for_the_mutex_ends_with_its_context_too)
+{
+    polyloop::mutex m;
+    condition_variable c;
+    auto const alive = std::make_shared<int>();
+    {
+        asio::io_context io;
+        std::unique_lock lock(m);
+        c.async_wait(lock, asio::bind_executor(io.get_executor(),
+                                               [alive](boost::system::error_code) {}));
+        BOOST_TEST(!lock.owns_lock());
+        m.lock();
+        c.notify_one(); // to the mutex
+    }
+    BOOST_TEST(alive.use_count() == 1);
+    m.unlock();
+    BOOST_TEST(m.try_lock());
+    m.unlock();
+}
+
+BOOST_AUTO_TEST_CASE(closing_a_loop_waits_for_who_holds_the_mutex)
+{
+    polyloop::mutex m;
+    condition_variable c;
+    event held, closing;
+    bool locked = false;
+    std::thread holder;
+    {
+        event_loop loop;
+        (void)spawn(loop, [&] {
+            std::unique_lock lock(m);
+            try
+            {
+                c.wait(lock);
+            }
+            catch (boost::system::system_error const&)
+            {
+                locked = lock.owns_lock();
+            }
+        });
+        (void)spawn(loop, [&] {
+            (void)test::code_of([] { this_fiber::sleep_for(24h); });
+            closing.set();
+        });
+        test::run_ready(loop);
+        test::run_ready(loop);
+        holder = std::thread([&] {
+            std::lock_guard const guard(m);
+            held.set();
+            closing.wait();
+            std::this_thread::sleep_for(20ms); // longer than a close without waits takes
+        });
+        held.wait();
+    }
+    holder.join();
+    BOOST_TEST(locked);
+    BOOST_TEST(m.try_lock());
+    m.unlock();
 }
 
 BOOST_AUTO_TEST_CASE(a_queue_between_fibers_threads_and_coroutines_loses_nothing)

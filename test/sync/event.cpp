@@ -3,6 +3,7 @@
 #include <polyloop/sync/event.hpp>
 
 #include "support/error.hpp"
+#include "support/loops.hpp"
 #include "support/policies.hpp"
 #include "support/seeds.hpp"
 
@@ -13,6 +14,11 @@
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 #include <boost/test/unit_test.hpp>
@@ -208,6 +214,59 @@ BOOST_AUTO_TEST_CASE(a_cancel_after_the_set_waits_for_the_next_suspension)
         e.set();
         t.cancel();
         BOOST_TEST(t.join() == aborted_code());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(handlers_that_wait_end_with_their_context)
+{
+    auto const alive = std::make_shared<int>();
+    auto const foreign = [](event& e, std::shared_ptr<int> kept) -> asio::awaitable<void> {
+        co_await e.async_wait(asio::use_awaitable);
+        *kept = 1;
+    };
+    event e;
+    int called = 0;
+    {
+        asio::io_context io;
+        event_loop adopted(io);
+        event_loop loop;
+        for (auto const& ex : {loop.get_executor(), io.get_executor()})
+        {
+            auto handler = [&called, alive](boost::system::error_code) { ++called; };
+            e.async_wait(asio::bind_executor(ex, handler));
+            e.async_wait_for(24h, asio::bind_executor(ex, handler));
+            e.async_wait(asio::bind_executor(asio::make_strand(ex), handler));
+            asio::co_spawn(ex, foreign(e, alive), asio::detached);
+        }
+        loop.call_soon([&] {
+            e.async_wait([&called, alive](boost::system::error_code) { ++called; });
+        });
+        test::run_ready(loop);
+        test::run_ready(loop);
+        io.poll();
+    }
+    BOOST_TEST(alive.use_count() == 1);
+    e.set(); // nobody is left
+    BOOST_TEST(called == 0);
+    BOOST_TEST(*alive == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_context_may_end_while_another_thread_sets)
+{
+    test::for_seeds(200, [](test::engine& engine) {
+        event e;
+        std::atomic<int> done = 0;
+        auto io = std::make_unique<asio::io_context>();
+        auto const alive = std::make_shared<int>();
+        for (int i = 0; i != 3; ++i)
+            e.async_wait(asio::bind_executor(
+                io->get_executor(), [&done, alive](boost::system::error_code) { ++done; }));
+        std::thread setter([&] { e.set(); });
+        test::jitter(engine);
+        io.reset();
+        setter.join();
+        BOOST_TEST(done == 0);
+        BOOST_TEST(alive.use_count() == 1);
     });
 }
 

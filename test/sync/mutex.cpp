@@ -18,6 +18,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -203,6 +204,65 @@ BOOST_AUTO_TEST_CASE(a_limit_ends_the_wait_and_leaves_the_queue_whole)
         let_it_wait();
         m.unlock();
         BOOST_TEST(late.join());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(limits_of_any_clock_saturate)
+{
+    polyloop::mutex m;
+    m.lock();
+    using hours = std::chrono::time_point<std::chrono::system_clock, std::chrono::hours>;
+    std::atomic<int> timed_out = 0;
+    std::thread past([&] {
+        timed_out += !m.try_lock_until(std::chrono::system_clock::time_point::min());
+        timed_out += !m.try_lock_until(std::chrono::steady_clock::time_point::min());
+        timed_out += !m.try_lock_until(hours::min());
+        timed_out += !m.try_lock_for(std::chrono::hours::min());
+        timed_out += !m.try_lock_for(std::chrono::duration<double>(-1e300));
+    });
+    past.join();
+    BOOST_TEST(timed_out == 5);
+    // The file clock's present lies before its epoch.
+    std::atomic<int> locked = 0;
+    std::vector<std::thread> future;
+    future.emplace_back([&] {
+        locked += m.try_lock_until(std::chrono::file_clock::time_point::max());
+        m.unlock();
+    });
+    future.emplace_back([&] {
+        locked += m.try_lock_until(hours::max());
+        m.unlock();
+    });
+    future.emplace_back([&] {
+        locked += m.try_lock_for(std::chrono::duration<double>(1e300));
+        m.unlock();
+    });
+    m.unlock();
+    for (std::thread& t : future)
+        t.join();
+    BOOST_TEST(locked == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_fiber_may_use_the_asynchronous_forms)
+{
+    // With a limit the wait has a timer, which outlives it for a moment.
+    test::under_every_policy([] {
+        polyloop::mutex m;
+        std::atomic<int> count = 0;
+        std::vector<task<>> all;
+        for (int i = 0; i != 4; ++i)
+            all.push_back(spawn([&] {
+                for (int k = 0; k != 20; ++k)
+                {
+                    m.async_lock_for(1h, use_fiber);
+                    ++count;
+                    this_fiber::yield();
+                    m.unlock();
+                }
+            }));
+        for (auto& t : all)
+            t.join();
+        BOOST_TEST(count == 80);
     });
 }
 

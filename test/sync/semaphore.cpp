@@ -20,6 +20,7 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -139,6 +140,42 @@ BOOST_AUTO_TEST_CASE(a_cancel_after_the_permit_waits_for_the_next_suspension)
         t.cancel();
         BOOST_TEST(t.join() == aborted_code());
         BOOST_TEST(s.available() == 0);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(one_of_several_released_may_destroy_it_while_another_is_cancelled)
+{
+    test::for_seeds(20, [](test::engine& engine) {
+        run(
+            [&engine] {
+                for (int i = 0; i != 50; ++i)
+                {
+                    auto s = std::make_shared<semaphore>(0);
+                    semaphore* const raw = s.get();
+                    std::atomic<int> waiting = 0;
+                    auto owner = spawn([&waiting, s = std::move(s)]() mutable {
+                        ++waiting;
+                        s->acquire();
+                        s.reset();
+                    });
+                    while (waiting != 1)
+                        this_fiber::yield();
+                    auto limited = spawn([&waiting, raw] {
+                        ++waiting;
+                        return raw->try_acquire_for(24h);
+                    });
+                    while (waiting != 2)
+                        this_fiber::yield();
+                    // It is there as long as the first has not been released.
+                    auto releaser = spawn([raw] { raw->release(2); });
+                    test::jitter(engine);
+                    limited.cancel();
+                    owner.join();
+                    releaser.join();
+                    test::code_of([&limited] { limited.join(); });
+                }
+            },
+            {.policy = make_policy("fiber loops=3")});
     });
 }
 

@@ -105,7 +105,7 @@ BOOST_AUTO_TEST_CASE(whatever_makes_tasks_hands_values_on)
     });
 }
 
-BOOST_AUTO_TEST_CASE(callbacks_inherit_when_they_are_registered)
+BOOST_AUTO_TEST_CASE(S44_callbacks_inherit_when_they_are_registered)
 {
     fiber_local<int> v(0);
     event_loop loop;

@@ -6,6 +6,7 @@
 
 #include <polyloop/task/shield.hpp>
 
+#include "support/cancel.hpp"
 #include "support/error.hpp"
 #include "support/loops.hpp"
 #include "support/policies.hpp"
@@ -160,6 +161,47 @@ BOOST_AUTO_TEST_CASE(a_coroutine_shields_too)
         go_on = true;
         BOOST_TEST(t.join());
     });
+}
+
+BOOST_AUTO_TEST_CASE(in_a_coroutine_a_cancellation_under_way_is_told_once)
+{
+    // When another thread asks for it: its message then comes during the shield, or after.
+    for (bool const before : {true, false})
+    {
+        int met = 0;
+        event_loop loop;
+        run_until_complete(loop, [&] {
+            spawn([&]() -> asio::awaitable<void> {
+                auto const me = this_fiber::current_task();
+                asio::steady_timer timer(co_await asio::this_coro::executor);
+                auto inner = [&]() -> asio::awaitable<void> {
+                    asio::steady_timer own(co_await asio::this_coro::executor, 1ms);
+                    if (before)
+                        co_await own.async_wait(asio::use_awaitable);
+                    else
+                        test::cancel_from_a_thread(me);
+                };
+                if (before)
+                    test::cancel_from_a_thread(me);
+                co_await shield(inner);
+                for (bool more = true; more;)
+                {
+                    timer.expires_after(5ms);
+                    more = false;
+                    try
+                    {
+                        co_await timer.async_wait(asio::use_awaitable);
+                    }
+                    catch (boost::system::system_error const&)
+                    {
+                        ++met;
+                        more = true;
+                    }
+                }
+            }).join();
+        });
+        BOOST_TEST(met == 1);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(it_needs_a_fiber)

@@ -7,14 +7,17 @@
 #include <polyloop/task/task.hpp>
 
 #include "support/error.hpp"
+#include "support/loops.hpp"
 #include "support/policies.hpp"
 
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/to_thread.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -280,6 +283,60 @@ BOOST_AUTO_TEST_CASE(async_join_serves_coroutines_and_futures)
         auto [e] = failing.async_join(asio::as_tuple(use_fiber));
         BOOST_CHECK_THROW(std::rethrow_exception(e), std::logic_error);
     });
+}
+
+BOOST_AUTO_TEST_CASE(async_join_takes_a_limit)
+{
+    test::under_every_policy([] {
+        std::atomic<bool> go_on = false;
+        task<int> slow = spawn([&] {
+            while (!go_on)
+                this_fiber::yield();
+            return 3;
+        });
+        auto const joined = [](task<int> t, auto limit) {
+            return spawn([t, limit]() mutable -> asio::awaitable<int> {
+                try
+                {
+                    co_return co_await t.async_join_for(limit, asio::use_awaitable);
+                }
+                catch (boost::system::system_error const& e)
+                {
+                    co_return e.code() == asio::error::timed_out ? -1 : -2;
+                }
+            });
+        };
+        BOOST_TEST(joined(slow, 1ms).join() == -1);
+        BOOST_TEST(joined(slow, -1h).join() == -1);
+        BOOST_TEST(slow.cancelling() == 0);
+        BOOST_TEST(!slow.join_until(std::chrono::system_clock::now()));
+        task<int> in_time = joined(slow, 24h);
+        go_on = true;
+        BOOST_TEST(in_time.join() == 3);
+        BOOST_TEST(slow.join_until(std::chrono::system_clock::time_point::max()));
+        auto late = slow.async_join_until(std::chrono::steady_clock::now(), asio::use_future);
+        BOOST_TEST((to_thread([&] { return late.get(); }).join() == 3)); // done: no limit is late
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_context_that_ends_takes_its_joiners_along)
+{
+    auto const alive = std::make_shared<int>();
+    event_loop loop;
+    task<> t = spawn(loop, [] { this_fiber::sleep_for(24h); });
+    test::run_ready(loop);
+    test::run_ready(loop);
+    {
+        event_loop other;
+        t.async_join(asio::bind_executor(other.get_executor(), [alive](std::exception_ptr) {}));
+        t.async_join_for(24h, asio::bind_executor(other.get_executor(),
+                                                  [alive](std::exception_ptr) {}));
+    }
+    BOOST_TEST(alive.use_count() == 1);
+    t.cancel();
+    test::run_ready(loop);
+    test::run_ready(loop);
+    BOOST_TEST(t.done());
 }
 
 BOOST_AUTO_TEST_CASE(cancel_is_delivered_once_at_the_present_wait)

@@ -6,12 +6,14 @@
 
 #include <polyloop/task/task_group.hpp>
 
+#include "support/cancel.hpp"
 #include "support/error.hpp"
 #include "support/loops.hpp"
 #include "support/policies.hpp"
 #include "support/seeds.hpp"
 
 #include <polyloop/task/run_until_complete.hpp>
+#include <polyloop/task/shield.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/timeout.hpp>
 
@@ -479,6 +481,126 @@ BOOST_AUTO_TEST_CASE(a_coroutine_may_own_one)
     });
 }
 
+// Loops of concurrency 1, where a request of another thread is a message.
+BOOST_AUTO_TEST_CASE(a_cancellation_under_way_is_neither_lost_nor_told_twice)
+{
+    // When it is asked for, and how the group ends.
+    enum class sent
+    {
+        before,
+        by_the_child
+    };
+    for (sent const when : {sent::before, sent::by_the_child})
+        for (bool const fails : {true, false})
+        {
+            bool told = false;
+            int later = -1, left = -1;
+            event_loop loop;
+            run_until_complete(loop, [&] {
+                spawn([&] {
+                    auto const me = this_fiber::current_task();
+                    if (when == sent::before)
+                        test::cancel_from_a_thread(me);
+                    auto const errors = errors_of([&] {
+                        told = test::code_of([&] {
+                                   with_task_group([&](task_group& g) {
+                                       (void)g.spawn([&] {
+                                           if (when == sent::by_the_child)
+                                               test::cancel_from_a_thread(me);
+                                           if (fails)
+                                               fail("first");
+                                           g.cancel();
+                                       });
+                                       wait_for_ever();
+                                   });
+                               }) == aborted;
+                    });
+                    BOOST_TEST((errors == (fails ? strings{first} : strings())));
+                    later = test::cancelled_waits();
+                    left = requests();
+                }).join();
+            });
+            BOOST_TEST_CONTEXT("when " << int(when) << ", fails " << fails)
+            {
+                BOOST_TEST(told == !fails); // errors come first
+                BOOST_TEST(later == (fails ? 1 : 0));
+                BOOST_TEST(left == 1);
+            }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_cancellation_met_in_the_body_is_told_again_after_the_errors)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        int later = -1;
+        strings errors;
+        spawn([&] {
+            this_fiber::current_task().cancel();
+            errors = errors_of([] {
+                with_task_group([](task_group& g) {
+                    (void)g.spawn([] {
+                        (void)test::code_of(wait_for_ever);
+                        fail("first");
+                    });
+                    boost::system::error_code const met =
+                        test::code_of([] { this_fiber::yield(); });
+                    shield([] { this_fiber::yield(); }); // the child starts
+                    if (met)
+                        throw boost::system::system_error(met);
+                });
+            });
+            later = test::cancelled_waits();
+        }).join();
+        BOOST_TEST((errors == strings{first}));
+        BOOST_TEST(later == 1);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancellation_while_a_cancelled_group_waits_is_told)
+{
+    test::under_every_policy([] {
+        for (bool const coroutine : {false, true})
+        {
+            std::atomic<task_group*> group = nullptr;
+            std::atomic<bool> waits = false, leaves = false, go_on = false;
+            auto child = [&] {
+                waits = true;
+                (void)test::code_of(wait_for_ever);
+                leaves = true;
+                shield([&] { yield_until([&] { return go_on.load(); }); });
+            };
+            task<> owner;
+            if (coroutine)
+                owner = spawn([&]() -> boost::asio::awaitable<void> {
+                    auto body = [&](task_group& g) -> boost::asio::awaitable<void> {
+                        (void)g.spawn(child);
+                        group = &g;
+                        co_return;
+                    };
+                    co_await with_task_group(body);
+                });
+            else
+                owner = spawn([&] {
+                    with_task_group([&](task_group& g) {
+                        (void)g.spawn(child);
+                        group = &g;
+                    });
+                });
+            yield_until([&] { return waits.load() && group; });
+            for (int i = 0; i != 5; ++i)
+                this_fiber::yield(); // where it is on this loop, the owner waits by then
+            group.load()->cancel();
+            yield_until([&] { return leaves.load(); });
+            owner.cancel();
+            for (int i = 0; i != 5; ++i)
+                this_fiber::yield();
+            go_on = true;
+            BOOST_TEST(test::code_of([&] { owner.join(); }) == aborted);
+        }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(closing_a_loop_unwinds_groups)
 {
     int ended = 0;
@@ -504,6 +626,33 @@ BOOST_AUTO_TEST_CASE(closing_a_loop_unwinds_groups)
         test::run_ready(loop);
     }
     BOOST_TEST(ended == 2);
+}
+
+BOOST_AUTO_TEST_CASE(closing_a_loop_waits_for_children_elsewhere)
+{
+    std::atomic<bool> started = false;
+    bool child_ended = false;
+    int owners_ended = 0;
+    event_loop elsewhere;
+    test::running const run(elsewhere);
+    {
+        event_loop loop;
+        auto const child = [&] {
+            started = true;
+            (void)test::code_of(wait_for_ever);
+            std::this_thread::sleep_for(20ms); // longer than a close without waits takes
+            child_ended = true;
+        };
+        (void)spawn(loop, [&] {
+            (void)test::code_of([&] {
+                with_task_group([&](task_group& g) { (void)g.spawn(elsewhere, child); });
+            });
+            owners_ended += child_ended;
+        });
+        while (!started)
+            test::run_ready(loop);
+    }
+    BOOST_TEST(owners_ended == 1);
 }
 
 BOOST_AUTO_TEST_CASE(failures_cancellations_and_the_end_may_meet_on_any_threads)

@@ -6,6 +6,7 @@
 
 #include <polyloop/task/timeout.hpp>
 
+#include "support/cancel.hpp"
 #include "support/error.hpp"
 #include "support/loops.hpp"
 #include "support/policies.hpp"
@@ -291,6 +292,53 @@ BOOST_AUTO_TEST_CASE(a_cancellation_that_was_on_its_way_is_not_swallowed)
         }).join();
         BOOST_TEST(met == aborted);
         BOOST_TEST(left == 1);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancellation_under_way_at_the_expiry_is_told_once)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        boost::system::error_code met;
+        int later = -1, left = -1;
+        spawn([&] {
+            auto const me = this_fiber::current_task();
+            met = test::code_of([&] {
+                timeout(1ms, [&] {
+                    try
+                    {
+                        wait_for_ever();
+                    }
+                    catch (...)
+                    {
+                        test::cancel_from_a_thread(me);
+                        throw;
+                    }
+                });
+            });
+            later = test::cancelled_waits();
+            left = requests();
+        }).join();
+        BOOST_TEST(met == aborted);
+        BOOST_TEST(later == 0);
+        BOOST_TEST(left == 1);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_cancellation_under_way_when_the_callable_returns_is_kept)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        int later = -1;
+        spawn([&] {
+            auto const me = this_fiber::current_task();
+            timeout(1ms, [&] {
+                (void)test::code_of(wait_for_ever);
+                test::cancel_from_a_thread(me);
+            });
+            later = test::cancelled_waits();
+        }).join();
+        BOOST_TEST(later == 1);
     });
 }
 

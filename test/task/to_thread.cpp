@@ -46,7 +46,7 @@ void yield_until(F done)
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(it_runs_elsewhere_and_gives_the_result)
+BOOST_AUTO_TEST_CASE(S78_it_runs_elsewhere_and_gives_the_result)
 {
     test::under_every_policy([] {
         auto const here = std::this_thread::get_id();
@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(run_in_executor_works_for_fibers_and_can_be_cancelled)
     });
 }
 
-BOOST_AUTO_TEST_CASE(it_needs_a_running_loop_with_an_executor)
+BOOST_AUTO_TEST_CASE(S78_it_needs_a_running_loop_with_an_executor)
 {
     BOOST_CHECK_EXCEPTION((void)to_thread([] {}), boost::system::system_error,
                           test::fails_with(error::no_running_loop));

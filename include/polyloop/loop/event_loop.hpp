@@ -8,6 +8,7 @@
 #include <polyloop/loop/callback_handle.hpp>
 #include <polyloop/loop/detail/callable.hpp>
 #include <polyloop/loop/detail/loop_core.hpp>
+#include <polyloop/loop/detail/watches.hpp>
 #include <polyloop/loop/exception_context.hpp>
 #include <polyloop/loop/options.hpp>
 
@@ -25,6 +26,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -54,6 +56,7 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     using executor_type = asio::io_context::executor_type;
     using clock = std::chrono::steady_clock;
     using time_point = clock::time_point;
+    using native_handle_type = int; ///< of sockets, pipes and whatever else can be waited for
 
     /// A loop with an `io_context` of its own. Throws `error::bad_config` for unusable options.
     POLYLOOP_DECL explicit event_loop(loop_options options = {});
@@ -138,42 +141,122 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     ///
     /// Errors: `error::loop_closed`; `error::bad_config` for an empty `std::function` or
     /// null pointer; in debug mode `error::wrong_thread` while another thread runs
-    /// the loop (S80). What `f` throws goes to the exception handler.
+    /// the loop (S80). What `f` throws goes to the exception handler, in debug mode with `where`
+    /// (S82), as does an `f` that takes long (S81).
     template <std::invocable F>
-    callback_handle call_soon(F&& f)
+    callback_handle call_soon(F&& f,
+                              std::source_location where = std::source_location::current())
     {
-        if (get_debug()) [[unlikely]]
-            check_thread();
-        return soon(std::forward<F>(f));
+        if (core_->plain() && core_->on_loop()) [[likely]]
+        {
+            detail::refuse_empty(f);
+            return callback_handle(detail::callback::start_near(*core_, std::forward<F>(f)));
+        }
+        bool const unusual = core_->unusual();
+        if (unusual) [[unlikely]]
+            check_call();
+        return soon(std::forward<F>(f), unusual, where);
     }
 
     /// The same from any thread; wakes the loop (S41). A burst costs one wake-up.
     template <std::invocable F>
-    callback_handle call_soon_threadsafe(F&& f)
+    callback_handle
+    call_soon_threadsafe(F&& f, std::source_location where = std::source_location::current())
     {
         if (!options().locking) [[unlikely]]
             refuse_threadsafe();
-        return soon(std::forward<F>(f));
+        bool const unusual = core_->unusual();
+        if (unusual) [[unlikely]]
+            core_->require_open();
+        return soon(std::forward<F>(f), unusual, where);
     }
 
     /// As `call_at(time() + delay, f)` (S42); any duration, which saturates.
     template <class Rep, class Period, std::invocable F>
-    callback_handle call_later(std::chrono::duration<Rep, Period> delay, F&& f)
+    callback_handle call_later(std::chrono::duration<Rep, Period> delay, F&& f,
+                               std::source_location where = std::source_location::current())
     {
         return call_at(detail::saturating_add(time(), detail::to_nanoseconds(delay)),
-                       std::forward<F>(f));
+                       std::forward<F>(f), where);
     }
 
-    /// Runs `f` at `when` or as soon after as the loop can, never before.
+    /// Runs `f` at `when` or as soon after as the loop can, never before. Callbacks of equal times
+    /// run in any order (S42).
     template <std::invocable F>
-    callback_handle call_at(time_point when, F&& f)
+    callback_handle call_at(time_point when, F&& f,
+                            std::source_location where = std::source_location::current())
     {
-        if (get_debug()) [[unlikely]]
-            check_thread();
+        bool const unusual = core_->unusual();
+        if (unusual) [[unlikely]]
+            check_call();
         callback_handle h = make(std::forward<F>(f), core_->near());
+        if (unusual) [[unlikely]]
+            core_->note_origin(h.state_.get(), where);
         if (!h.state_->start_at(when))
             detail::throw_error(error::loop_closed);
         return h;
+    }
+
+    // -- signals and descriptors
+
+    /// Calls `f` on the loop, as a callback, for each signal of this number that the process gets,
+    /// until it is removed or the loop is closed (S36). Another one of the same number and loop is
+    /// replaced. On several loops, each is told. Inside of a run it takes the place of what the run
+    /// itself does for the signal (S60).
+    ///
+    /// What handled the signal before is put back when the last handler goes, if nobody else has
+    /// replaced ours by then. A watched signal is work: an application's own `io_context::run()`
+    /// does not return meanwhile. In a forked child none is left.
+    ///
+    /// Throws `error::loop_closed`, `error::bad_config` for an empty `f` or a number that is none,
+    /// and the system's error for a signal that cannot be caught (SIGKILL). What `f` throws goes to
+    /// the exception handler. Thread safety: from any thread.
+    template <std::invocable F>
+    void add_signal_handler(int number, F&& f,
+                            std::source_location where = std::source_location::current())
+    {
+        detail::watches::of(*core_).add_signal(
+            number, detail::repeated::make(std::forward<F>(f), where));
+    }
+
+    /// Whether there was one. `f` does not begin afterwards, and is released.
+    POLYLOOP_DECL bool remove_signal_handler(int number);
+
+    /// Calls `f` on the loop, as a callback, once in each iteration in which `handle` can be read
+    /// without blocking, at its end and in error too, until it is removed or the loop is closed.
+    /// Another one of the same handle is replaced. `f` has to read, or is called again at once.
+    ///
+    /// The handle stays the caller's, whatever its mode. The loop waits on a duplicate: remove the
+    /// reader before the handle is closed. It is work, as a signal handler is. For sockets and pipes
+    /// that Asio's classes do not own; a fiber waits better with `use_fiber` or in a stream.
+    ///
+    /// Throws `error::loop_closed`, `error::bad_config` for an empty `f`, and the system's error for
+    /// a handle that is closed, or a file, which cannot be waited for. What `f` throws goes to the
+    /// exception handler. Thread safety: from any thread, where `loop_options::locking` is on.
+    template <std::invocable F>
+    void add_reader(native_handle_type handle, F&& f,
+                    std::source_location where = std::source_location::current())
+    {
+        detail::watches::of(*core_).add(handle, detail::watches::direction::read,
+                                        detail::repeated::make(std::forward<F>(f), where));
+    }
+    /// Whether there was one. `f` does not begin afterwards, and is released.
+    bool remove_reader(native_handle_type handle)
+    {
+        return remove_watch(handle, detail::watches::direction::read);
+    }
+
+    /// The same for a handle that can be written.
+    template <std::invocable F>
+    void add_writer(native_handle_type handle, F&& f,
+                    std::source_location where = std::source_location::current())
+    {
+        detail::watches::of(*core_).add(handle, detail::watches::direction::write,
+                                        detail::repeated::make(std::forward<F>(f), where));
+    }
+    bool remove_writer(native_handle_type handle)
+    {
+        return remove_watch(handle, detail::watches::direction::write);
     }
 
     // -- blocking work
@@ -228,26 +311,25 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     }
 
   private:
-    POLYLOOP_DECL void check_thread() const;
+    POLYLOOP_DECL void check_call() const;
+    POLYLOOP_DECL bool remove_watch(native_handle_type handle, detail::watches::direction d);
     [[noreturn]] POLYLOOP_DECL void refuse_threadsafe() const;
 
     template <class F>
     callback_handle make(F&& f, bool near)
     {
         detail::refuse_empty(f);
-        core_->require_open();
         return callback_handle(
             detail::callback_ptr(detail::callback::make(*core_, std::forward<F>(f), near), false));
     }
 
     template <class F>
-    callback_handle soon(F&& f)
+    callback_handle soon(F&& f, bool unusual, std::source_location where)
     {
-        bool const near = core_->near();
-        callback_handle h = make(std::forward<F>(f), near);
-        if (near) [[likely]]
-            h.state_->start_near();
-        else if (!h.state_->start())
+        callback_handle h = make(std::forward<F>(f), core_->near());
+        if (unusual) [[unlikely]]
+            core_->note_origin(h.state_.get(), where);
+        if (!h.state_->start())
             detail::throw_error(error::loop_closed);
         return h;
     }

@@ -5,6 +5,7 @@
 #ifndef POLYLOOP_POLICY_POOL_POLICY_HPP
 #define POLYLOOP_POLICY_POOL_POLICY_HPP
 
+#include <polyloop/context/detail/fork.hpp>
 #include <polyloop/loop/loop_group.hpp>
 #include <polyloop/policy/detail/bindings.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
@@ -32,7 +33,7 @@ struct pool_options
 
 /// What `strand_policy` and `fiber_policy` have in common: N loops, a thread each, over which new
 /// contexts of one kind are spread. A context never moves once it is placed.
-class POLYLOOP_DECL pool_policy : public event_loop_policy
+class POLYLOOP_DECL pool_policy : public event_loop_policy, private detail::fork_listener
 {
   public:
     POLYLOOP_DECL ~pool_policy() override;
@@ -53,6 +54,8 @@ class POLYLOOP_DECL pool_policy : public event_loop_policy
     {
         return unit_;
     }
+    /// With the strategy `round_robin`, which is the default.
+    POLYLOOP_DECL bool spreads_evenly() const noexcept override;
 
   protected:
     POLYLOOP_DECL pool_policy(context_kind unit, pool_options options,
@@ -61,6 +64,7 @@ class POLYLOOP_DECL pool_policy : public event_loop_policy
   private:
     struct run;
 
+    POLYLOOP_DECL void forked() noexcept override;
     std::shared_ptr<run const> current() const;
 
     context_kind const unit_;
@@ -100,7 +104,7 @@ class POLYLOOP_DECL fiber_policy : public pool_policy
 /// One loop that N threads run: a busy context delays only itself, at the price of locks.
 ///
 /// Choose it where the work per event is long and uneven.
-class POLYLOOP_DECL shared_policy : public event_loop_policy
+class POLYLOOP_DECL shared_policy : public event_loop_policy, private detail::fork_listener
 {
   public:
     POLYLOOP_DECL explicit shared_policy(pool_options options = {});
@@ -120,6 +124,7 @@ class POLYLOOP_DECL shared_policy : public event_loop_policy
   private:
     struct helpers;
 
+    POLYLOOP_DECL void forked() noexcept override;
     std::shared_ptr<event_loop> main() const;
     void help(std::shared_ptr<event_loop> const& main, unsigned number) noexcept;
 

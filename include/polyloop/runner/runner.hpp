@@ -6,9 +6,11 @@
 #define POLYLOOP_RUNNER_RUNNER_HPP
 
 #include <polyloop/policy/event_loop_policy.hpp>
+#include <polyloop/runner/detail/interruption.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -36,6 +38,19 @@ struct run_options
     /// left then is named to the exception handler and cut off. With 0 tasks are still cancelled
     /// and have one turn of the run's loop to end.
     std::chrono::nanoseconds shutdown_timeout = std::chrono::seconds(30);
+
+    /// Signals that interrupt the run: SIGINT as in asyncio; SIGTERM can be given the same meaning,
+    /// `{SIGINT, SIGTERM}`; none if empty.
+    ///
+    /// Of each only where `run` and `close` are called in the main thread and nobody handles the
+    /// signal yet (S60); who installs a handler inside the run takes over, be it by
+    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. The first signal cancels the main
+    /// task, and if that ends by it `run` throws `error::interrupted`; a main task that goes on has
+    /// its result (S62 to S66). The second leaves the main task at once, by the same error, to be
+    /// cancelled by `close`. One that comes during `close` ends its waiting, as if
+    /// `shutdown_timeout` were over, and `close` throws `error::interrupted`. A loop that has not
+    /// looked at two of them, since something holds its thread, leaves the third to the system.
+    std::vector<int> signals = {SIGINT};
 };
 
 /// Runs main tasks one after the other on the same loops: asyncio.Runner.
@@ -66,19 +81,22 @@ class runner
     ///
     /// Throws in this order `error::nested_run` inside a running loop (S53), `error::runner_closed`
     /// (S48), `error::bad_config` for an empty `main`, which leaves the runner initialized (S55),
-    /// and `error::loop_stopped` where somebody stopped the loop.
+    /// `error::interrupted` as `run_options::signals` says, and `error::loop_stopped` where somebody
+    /// stopped the loop.
     template <spawnable F>
     detail::spawn_result<F> run(F&& main)
     {
         before_run();
         event_loop& loop = get_loop();
         unsigned const stops = loop.core().check_run(); // before anything is made (S28)
+        detail::interruptible_run until_done(loop, options_.signals);
         auto t = [&] {
             detail::locals_scope const scope(locals_);
             return spawn(loop, std::forward<F>(main), {.name = "main", .key = {}});
         }();
         locals_keeper const keeper{locals_, t};
-        return detail::run_until_done(loop, std::move(t), stops);
+        until_done(t.get(), stops);
+        return t.take();
     }
 
     /// Cancels every task of every loop of the policy and waits, in rounds, until none is left;
@@ -86,7 +104,8 @@ class runner
     /// nothing in a runner that made no loop (S49) or is closed.
     ///
     /// Blocks for at most `run_options::shutdown_timeout`, unless a task never gives its thread
-    /// back. Throws `error::loop_is_running` inside of its own run.
+    /// back. Throws `error::loop_is_running` inside of its own run, and `error::interrupted` when
+    /// everything is closed, if a signal ended the waiting.
     POLYLOOP_DECL void close();
 
   private:

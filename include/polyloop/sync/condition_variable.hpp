@@ -150,6 +150,10 @@ class condition_variable
         {
             wanted.enter_and_grant(*this);
         }
+        bool leave_further() noexcept
+        {
+            return mutex::leave(&wanted, *this);
+        }
         std::tuple<boost::system::error_code> result(detail::wait_end e) const
         {
             lock = std::unique_lock(wanted, std::adopt_lock);
@@ -177,8 +181,11 @@ class condition_variable
             token, place(), limit,
             [this](async_node& n) {
                 n.owner = check(n.lock); // once more, as a token may begin later
+                // Before the wait begins, as its end may take the lock over on another thread.
+                n.lock.release();
+                n.lock = std::unique_lock(n.wanted, std::defer_lock);
                 enter(n);
-                n.lock.unlock();
+                n.wanted.unlock_as(n.owner);
                 return false;
             },
             std::ref(lock));

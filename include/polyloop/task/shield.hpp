@@ -14,6 +14,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -32,7 +33,8 @@ auto spawn_shielded(task_base& self, F&& f)
     if (self.core().unwinding())
         throw_cancelled(); // as every wait does by then
     spawn_options options{.name = self.name() + " (shielded)", .key = {}};
-    return spawn_on(self.core(), self.strand(), std::forward<F>(f), options);
+    return spawn_on(self.core(), self.strand(), std::forward<F>(f), options,
+                    call_site(std::source_location::current())); // the name tells whose it is
 }
 
 template <class T, class F>
@@ -40,12 +42,12 @@ asio::awaitable<T> await_shielded(F f)
 {
     task_base& self = running_task();
     bool const pending = self.cancel_pending();
-    int const before = self.cancelling();
+    int const met = self.met();
     task<T> t = spawn_shielded(self, std::move(f));
     task<> end = t;
     co_await end.async_join(asio::as_tuple(
         asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable)));
-    if (pending || self.cancelling() > before)
+    if (pending || self.met() > met) // what is still under way will be met by itself
         self.keep_cancel();
     co_return t.take();
 }

@@ -16,6 +16,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <concepts>
+#include <source_location>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -68,13 +69,12 @@ using spawned_task = std::conditional_t<spawn_traits<F>::is_coroutine,
                                         coroutine_task<std::decay_t<F>, spawn_result<F>>,
                                         fiber_task<std::decay_t<F>, spawn_result<F>>>;
 
-/// On the own thread of `here`, a single loop: what most spawns are, without a question that has an
+/// On the own thread of `here`, a single loop that is not `unusual`: what most spawns are, without a question that has an
 /// answer then.
 template <class F>
 task<spawn_result<F>> spawn_here(loop_core& here, F&& f)
 {
     refuse_empty(f);
-    here.require_open();
     birth const b(here);
     task_base* const t = spawned_task<F>::make(b, std::forward<F>(f));
     b.sched.start_near(*t);
@@ -82,15 +82,20 @@ task<spawn_result<F>> spawn_here(loop_core& here, F&& f)
 }
 
 template <class F>
-task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options& options)
+task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spawn_options& options,
+                               call_site const& site)
 {
     refuse_empty(f);
-    core.require_open();
+    bool const unusual = core.unusual();
+    if (unusual) [[unlikely]]
+        core.require_open();
     birth const b(core, wanted);
     task_base* const t = spawned_task<F>::make(b, std::forward<F>(f));
     task<spawn_result<F>> handle(task_ptr(t, false));
     if (!options.name.empty())
         t->set_name(std::move(options.name));
+    if (unusual) [[unlikely]]
+        t->set_origin(site.where); // for messages, in debug mode
     if (b.near) [[likely]]
         b.sched.start_near(*t);
     else if (!b.sched.start(*t))
@@ -118,34 +123,39 @@ task<spawn_result<F>> spawn_on(loop_core& core, strand_core* wanted, F&& f, spaw
 /// Throws `error::loop_closed`, `std::bad_alloc`, and `error::bad_config` for an empty
 /// `std::function` or null pointer. A fiber gets its stack when it starts; where none can be made
 /// it ends by the system's error. Thread safety: from any thread.
+///
+/// In debug mode messages about the task say where it was spawned: leave `site` alone (S82).
 template <spawnable F>
-auto spawn(event_loop& loop, F&& f, spawn_options options = {})
+auto spawn(event_loop& loop, F&& f, spawn_options options = {},
+           detail::call_site site = detail::call_site(std::source_location::current()))
 {
-    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options);
+    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options, site);
 }
 
 /// The same on the loop where the policy in force places it. Throws besides what the policy's
 /// `place` throws, `error::no_current_loop` above all.
 template <spawnable F>
-auto spawn(F&& f, spawn_options options)
+auto spawn(F&& f, spawn_options options,
+           detail::call_site site = detail::call_site(std::source_location::current()))
 {
     event_loop& loop = detail::place_context(
         {.kind = context_kind::fiber, .key = options.key, .name = options.name});
-    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options);
+    return detail::spawn_on(loop.core(), nullptr, std::forward<F>(f), options, site);
 }
 template <spawnable F>
-auto spawn(F&& f)
+auto spawn(F&& f, detail::call_site site = detail::call_site(std::source_location::current()))
 {
-    if (detail::loop_core* const here = detail::placed_here()) [[likely]]
+    if (detail::loop_core* const here = detail::placed_here(); here && !here->unusual()) [[likely]]
         return detail::spawn_here(*here, std::forward<F>(f));
-    return spawn(std::forward<F>(f), spawn_options());
+    return spawn(std::forward<F>(f), spawn_options(), site);
 }
 
 /// The same on a strand: the task holds it while it runs, and releases it while it waits.
 template <spawnable F>
-auto spawn(strand const& s, F&& f, spawn_options options = {})
+auto spawn(strand const& s, F&& f, spawn_options options = {},
+           detail::call_site site = detail::call_site(std::source_location::current()))
 {
-    return detail::spawn_on(s.core(), &s.state(), std::forward<F>(f), options);
+    return detail::spawn_on(s.core(), &s.state(), std::forward<F>(f), options, site);
 }
 
 } // namespace polyloop

@@ -82,20 +82,36 @@ class [[nodiscard]] task
                                           detail::to_nanoseconds(limit)));
     }
 
+    /// The same until a point in time, of any clock.
+    template <class Clock, class Duration>
+    bool join_until(std::chrono::time_point<Clock, Duration> limit)
+    {
+        return detail::wait_done_until(get(), detail::deadline::at(limit).time());
+    }
+
     /// Completes `token` with `void(std::exception_ptr, T)`, or `void(std::exception_ptr)` for
     /// void, when the task ends. `T` must be default-constructible, as every completion
     /// handler gets one.
     ///
-    /// Cancelling the wait through its cancellation slot cancels the task.
+    /// The handler is called by its associated executor; one without on the task's loop. Cancelling
+    /// the wait through its cancellation slot cancels the task.
     template <class Token>
     auto async_join(Token&& token)
     {
-        using signature = typename detail::join_signature<T>::type;
-        return boost::asio::async_initiate<Token, signature>(
-            [](auto handler, task self) {
-                detail::start_async_join<T>(std::move(self), std::move(handler));
-            },
-            token, (get(), *this));
+        return detail::start_async_join<T>(*this, {}, std::forward<Token>(token));
+    }
+    /// The same with a limit, after which the error is `asio::error::timed_out` and the task goes on.
+    template <class Rep, class Period, class Token>
+    auto async_join_for(std::chrono::duration<Rep, Period> limit, Token&& token)
+    {
+        return detail::start_async_join<T>(*this, detail::deadline::after(limit),
+                                           std::forward<Token>(token));
+    }
+    template <class Clock, class Duration, class Token>
+    auto async_join_until(std::chrono::time_point<Clock, Duration> limit, Token&& token)
+    {
+        return detail::start_async_join<T>(*this, detail::deadline::at(limit),
+                                           std::forward<Token>(token));
     }
 
     /// Whether it has ended, in whichever way.

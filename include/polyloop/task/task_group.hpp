@@ -61,19 +61,25 @@ class task_group
 
     /// As the free functions `spawn`. What the children threw is the group's to tell.
     template <spawnable F>
-    auto spawn(F&& f, spawn_options options = {})
+    auto spawn(F&& f, spawn_options options = {},
+               detail::call_site site = detail::call_site(std::source_location::current()))
     {
-        return admit([&] { return polyloop::spawn(std::forward<F>(f), std::move(options)); });
+        return admit(
+            [&] { return polyloop::spawn(std::forward<F>(f), std::move(options), site); });
     }
     template <spawnable F>
-    auto spawn(event_loop& loop, F&& f, spawn_options options = {})
+    auto spawn(event_loop& loop, F&& f, spawn_options options = {},
+               detail::call_site site = detail::call_site(std::source_location::current()))
     {
-        return admit([&] { return polyloop::spawn(loop, std::forward<F>(f), std::move(options)); });
+        return admit(
+            [&] { return polyloop::spawn(loop, std::forward<F>(f), std::move(options), site); });
     }
     template <spawnable F>
-    auto spawn(strand const& s, F&& f, spawn_options options = {})
+    auto spawn(strand const& s, F&& f, spawn_options options = {},
+               detail::call_site site = detail::call_site(std::source_location::current()))
     {
-        return admit([&] { return polyloop::spawn(s, std::forward<F>(f), std::move(options)); });
+        return admit(
+            [&] { return polyloop::spawn(s, std::forward<F>(f), std::move(options), site); });
     }
 
     /// Waits until all children have ended, those spawned meanwhile included; a second call returns

@@ -30,7 +30,7 @@ decltype(auto) call_with_deadline(steady_time when, task_base& t, F&& f)
     }
     catch (boost::system::system_error const& e)
     {
-        if (e.code() == asio::error::operation_aborted && deadline.leave())
+        if (e.code() == asio::error::operation_aborted && deadline.cancelled())
             throw_timed_out();
         throw;
     }
@@ -47,7 +47,7 @@ asio::awaitable<T> await_with_deadline(Limit limit, F f)
     }
     catch (boost::system::system_error const& e)
     {
-        if (e.code() == asio::error::operation_aborted && deadline.leave())
+        if (e.code() == asio::error::operation_aborted && deadline.cancelled())
             throw_timed_out();
         throw;
     }

@@ -13,6 +13,7 @@
 
 #include <functional>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,7 +90,13 @@ class context_node
     /// Runs when the context ends, on whichever thread ends it. To be called in the context.
     POLYLOOP_DECL void at_exit(exit_hook hook);
 
-    /// Name and hooks, which most contexts have not.
+    /// Where it was made, in debug mode: for messages.
+    POLYLOOP_DECL void set_origin(std::source_location where);
+
+    /// `file:line (function)`; empty where that is not known.
+    POLYLOOP_DECL std::string origin() const;
+
+    /// Name, origin and hooks, which most contexts have not.
     bool has_extras() const noexcept
     {
         return extras_ != nullptr;
@@ -103,6 +110,7 @@ class context_node
     struct extras
     {
         std::string name;
+        std::source_location origin = {};
         std::vector<exit_hook> hooks;
     };
 
@@ -142,6 +150,7 @@ struct thread_frame : frame_values
     exception_globals* exceptions = nullptr;
     int* error_number = nullptr;
     bool reports_overflow = false; ///< the thread was made ready to report a fiber's
+    bool resumes_plainly = false;  ///< there is nothing to be done around a fiber's turn
 };
 
 /// For functions that read the frame and are called again after a suspension. Neither inlined nor
@@ -154,6 +163,20 @@ struct thread_frame : frame_values
 #endif
 
 POLYLOOP_DECL thread_frame& this_frame() noexcept;
+
+/// `file:line (function)`; empty for a location that was never set.
+POLYLOOP_DECL std::string describe_location(std::source_location const& where);
+
+/// Where a function of the library was called, as its default argument:
+/// `call_site(std::source_location::current())`. Not to be made of `{}`, which callers may mean for
+/// another argument.
+struct call_site
+{
+    explicit constexpr call_site(std::source_location w) noexcept : where(w)
+    {
+    }
+    std::source_location where;
+};
 
 // For the library's own hot functions, where nothing is asked of it after a suspension.
 #if defined(POLYLOOP_SOURCE)

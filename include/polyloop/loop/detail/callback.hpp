@@ -5,12 +5,14 @@
 #ifndef POLYLOOP_LOOP_DETAIL_CALLBACK_HPP
 #define POLYLOOP_LOOP_DETAIL_CALLBACK_HPP
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/loop/detail/loop_core.hpp>
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -31,12 +33,9 @@ class callback : protected ready_node, private timer_node
 
     /// Hands it, new, to the loop; the queue holds a reference. False if the loop is closed.
     POLYLOOP_DECL bool start();
-    /// The same on a single loop's own thread (`near`).
-    void start_near() noexcept
-    {
-        refs_.store(handle + queue, std::memory_order_relaxed);
-        core_->push_local(*this);
-    }
+    /// Both at once, on the own thread of a loop that is `plain`.
+    template <class F>
+    static boost::intrusive_ptr<callback> start_near(loop_core& c, F&& f);
     POLYLOOP_DECL bool start_at(steady_time when);
 
     POLYLOOP_DECL void cancel() noexcept;
@@ -61,7 +60,7 @@ class callback : protected ready_node, private timer_node
     friend void intrusive_ptr_release(callback* c) noexcept
     {
         auto const n = c->refs_.load(std::memory_order_acquire);
-        if (n == handle + queue && c->core_->near())
+        if (n == handle + queue && (one_thread() || c->core_->near()))
             c->refs_.store(queue, std::memory_order_relaxed); // the queue is this thread's, too
         else if (n == handle ||
                  c->refs_.fetch_sub(handle, std::memory_order_acq_rel) == handle)
@@ -69,6 +68,9 @@ class callback : protected ready_node, private timer_node
     }
 
   protected:
+    template <class F>
+    static callback* construct(loop_core& c, F&& f, bool near);
+
     enum class operation : std::uint8_t
     {
         call,    ///< run the callable, then end its life
@@ -90,8 +92,10 @@ class callback : protected ready_node, private timer_node
     /// decrement.
     bool gives_up_last() noexcept
     {
-        return refs_.load(std::memory_order_acquire) == queue ||
-               refs_.fetch_sub(queue, std::memory_order_acq_rel) == queue;
+        if (refs_.load(std::memory_order_acquire) == queue)
+            return true;
+        hold_core(false); // a handle lives on
+        return refs_.fetch_sub(queue, std::memory_order_acq_rel) == queue;
     }
     struct queue_release
     {
@@ -105,13 +109,24 @@ class callback : protected ready_node, private timer_node
     /// Whether there is no more to the call than the call itself, which the caller then owes.
     bool take_plainly(verb v) noexcept
     {
-        return v == verb::run && core_->single() && !core_->debug() && !locals_in_use() &&
-               !core_->is_closed() && leave_pending(state::taken);
+        return v == verb::run && core_->plain() && !locals_in_use() &&
+               leave_pending(state::taken);
     }
     POLYLOOP_DECL void perform(verb v);
-    POLYLOOP_DECL void report_failure() noexcept;
+    POLYLOOP_DECL void report_failure(std::string const& origin = {}) noexcept;
 
-    loop_core* const core_; // held, as by a `core_ptr`
+    /// What is in a loop's queue needs no reference to the loop: only what outlives that.
+    void hold_core(bool near) noexcept
+    {
+        if (!std::exchange(holds_core_, true))
+            core_->hold(near);
+    }
+    bool holds_core() const noexcept
+    {
+        return holds_core_;
+    }
+
+    loop_core* const core_;
 
   private:
     enum class state : std::uint8_t
@@ -130,7 +145,7 @@ class callback : protected ready_node, private timer_node
     void be_timer(steady_time when) noexcept;
     POLYLOOP_DECL static void on_expire(timer_node* n);
     POLYLOOP_DECL static void on_drop(timer_node* n);
-    void report_if_slow(std::chrono::nanoseconds took) const;
+    void call(std::string const& origin = {}) noexcept;
 
     bool leave_pending(state next) noexcept
     {
@@ -154,6 +169,7 @@ class callback : protected ready_node, private timer_node
     std::atomic<std::uint32_t> refs_ = handle;
     std::atomic<state> state_ = state::pending;
     bool timed_ = false;
+    bool holds_core_ = false;
 };
 
 using callback_ptr = boost::intrusive_ptr<callback>;
@@ -230,16 +246,18 @@ class callback_with final : public callback
     void free(bool near) noexcept
     {
         loop_core& core = *core_;
+        bool const held = holds_core();
         this->~callback_with();
         core.deallocate(this, sizeof(callback_with), near);
-        core.let_go(near);
+        if (held)
+            core.let_go(near);
     }
 
     alignas(F) std::byte storage_[sizeof(F)];
 };
 
 template <class F>
-callback* callback::make(loop_core& c, F&& f, bool near)
+callback* callback::construct(loop_core& c, F&& f, bool near)
 {
     using type = callback_with<std::decay_t<F>>;
     static_assert(alignof(type) <= alignof(std::max_align_t),
@@ -247,15 +265,30 @@ callback* callback::make(loop_core& c, F&& f, bool near)
     void* const p = c.allocate(sizeof(type), near);
     try
     {
-        callback* const made = ::new (p) type(c, std::forward<F>(f));
-        c.hold(near);
-        return made;
+        return ::new (p) type(c, std::forward<F>(f));
     }
     catch (...)
     {
         c.deallocate(p, sizeof(type), near);
         throw;
     }
+}
+
+template <class F>
+callback* callback::make(loop_core& c, F&& f, bool near)
+{
+    callback* const made = construct(c, std::forward<F>(f), near);
+    made->hold_core(near);
+    return made;
+}
+
+template <class F>
+boost::intrusive_ptr<callback> callback::start_near(loop_core& c, F&& f)
+{
+    callback* const made = construct(c, std::forward<F>(f), true);
+    made->refs_.store(handle + queue, std::memory_order_relaxed);
+    c.push_local(*made);
+    return {made, false};
 }
 
 } // namespace polyloop::detail

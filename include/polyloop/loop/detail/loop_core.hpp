@@ -5,10 +5,12 @@
 #ifndef POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
 #define POLYLOOP_LOOP_DETAIL_LOOP_CORE_HPP
 
+#include <polyloop/context/detail/fork.hpp>
 #include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/context/detail/frame.hpp>
 #include <polyloop/error.hpp>
 #include <polyloop/loop/detail/ready_queue.hpp>
+#include <polyloop/loop/detail/report_log.hpp>
 #include <polyloop/loop/detail/timer_queue.hpp>
 #include <polyloop/loop/exception_context.hpp>
 #include <polyloop/loop/options.hpp>
@@ -23,10 +25,13 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <source_location>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -186,7 +191,7 @@ class loop_core
     ready_node* pop_ready_fiber() noexcept
     {
         ready_node* const n = ready_.front();
-        if (!n || n->kind != node_kind::fiber || !spend(*n))
+        if (!n || n->kind != node_kind::fiber || (--slice_ == 0 && !next_slice_direct(*n)))
             return nullptr;
         return ready_.pop();
     }
@@ -205,7 +210,7 @@ class loop_core
         explicit admission(loop_core& c) noexcept : core_(c)
         {
             core_.posters_.fetch_add(1);
-            open_ = !core_.closed_.load(); // in one order with `close`, which sets, then counts
+            open_ = !(core_.state_.load() & closed_flag); // in one order with `close`, which sets, then counts
         }
         admission(admission const&) = delete;
         admission& operator=(admission const&) = delete;
@@ -286,7 +291,7 @@ class loop_core
     void refill() noexcept
     {
         time_valid_ = false;
-        slice_ = stopping_.load(std::memory_order_relaxed) ? 1 : slice_length;
+        slice_ = slice_start_.load(std::memory_order_relaxed);
         slices_timed_ = false;
         exhausted_ = false;
     }
@@ -321,9 +326,19 @@ class loop_core
     POLYLOOP_DECL void stop_if_running() noexcept;
     POLYLOOP_DECL void close();
     POLYLOOP_DECL bool is_running() const noexcept;
+    /// The loop was made by the process that forked this one, and is left alone here (S16, S17).
+    bool is_inherited() const noexcept
+    {
+        return generation_ != fork_generation();
+    }
     bool is_closed() const noexcept
     {
-        return closed_.load(std::memory_order_acquire);
+        return state_.load(std::memory_order_acquire) & closed_flag;
+    }
+    /// Nothing is out of the ordinary: of concurrency 1, open, and not in debug mode.
+    bool plain() const noexcept
+    {
+        return state_.load(std::memory_order_acquire) == 0;
     }
     /// The loop was destroyed: its `io_context` may be, too.
     bool is_gone() const noexcept
@@ -357,13 +372,18 @@ class loop_core
     }
     void work_finished() noexcept
     {
-        io_->get_executor().on_work_finished();
+        if (io_) [[likely]] // it is gone where a task that never ends is let go of
+            io_->get_executor().on_work_finished();
     }
 
     // -- errors
 
     POLYLOOP_DECL void report(exception_context const& c) noexcept;
     POLYLOOP_DECL void set_exception_handler(exception_handler h);
+
+    /// Debug mode: where a callback was registered, until it is asked.
+    POLYLOOP_DECL void note_origin(void const* callback, std::source_location where) noexcept;
+    POLYLOOP_DECL std::string take_origin(void const* callback);
 
     // -- tasks
 
@@ -389,6 +409,22 @@ class loop_core
         return static_cast<Attachment&>(*sockets_);
     }
 
+    /// The same for what the loop itself watches.
+    template <class Attachment>
+    Attachment& attached_watches(std::unique_ptr<Attachment> (*make)(loop_core&))
+    {
+        std::lock_guard const lock(rare_mutex_);
+        require_open();
+        if (!watches_)
+            watches_ = make(*this);
+        return static_cast<Attachment&>(*watches_);
+    }
+    bool has_watches() noexcept
+    {
+        std::lock_guard const lock(rare_mutex_);
+        return watches_ != nullptr;
+    }
+
     // the policy that is in force on this loop
 
     void* ambient() const noexcept
@@ -398,6 +434,15 @@ class loop_core
     std::shared_ptr<void> const& shared_ambient() const noexcept
     {
         return ambient_;
+    }
+    /// Somebody has reported the tasks that are left: `close` need not.
+    bool tasks_named() const noexcept
+    {
+        return tasks_named_;
+    }
+    void set_tasks_named() noexcept
+    {
+        tasks_named_ = true;
     }
     /// Whether it wants new tasks on the running loop, without being asked.
     bool ambient_places_here() const noexcept
@@ -429,11 +474,14 @@ class loop_core
 
     bool debug() const noexcept
     {
-        return debug_.load(std::memory_order_relaxed);
+        return state_.load(std::memory_order_relaxed) & debug_flag;
     }
-    void set_debug(bool on) noexcept
+    POLYLOOP_DECL void set_debug(bool on) noexcept;
+
+    /// Closed, or in debug mode: one question for what is asked all the time.
+    bool unusual() const noexcept
     {
-        debug_.store(on, std::memory_order_relaxed);
+        return state_.load(std::memory_order_acquire) & (closed_flag | debug_flag);
     }
 
     // -- small blocks, recycled on a single loop's own thread (`near`); when it has many, other
@@ -547,6 +595,8 @@ class loop_core
     POLYLOOP_DECL void* take_far(std::size_t i) noexcept;
     POLYLOOP_DECL bool give_far(std::size_t i) noexcept;
     POLYLOOP_DECL bool next_slice(ready_node const& n) noexcept;
+    POLYLOOP_DECL bool next_slice_direct(ready_node const& n) noexcept;
+    void set_slice_start() noexcept;
     POLYLOOP_DECL void post_drain() noexcept;
     POLYLOOP_DECL void settle() noexcept;
     void on_drain(bool local) noexcept;
@@ -568,16 +618,24 @@ class loop_core
     void check_run_locked() const;
     bool enter_run(bool (*done)(void*), void* arg, bool& stopped_before);
     void leave_run() noexcept;
+    void refuse_inherited() const;
+    void leave_to_parent() noexcept;
     void stop_locked() noexcept;
 
     // read by every thread
     asio::io_context* io_;
     event_loop* facade_;
     bool const single_;
-    std::atomic<bool> closed_ = false;
+    // In one, so that the usual case is one question.
+    static constexpr std::uint8_t shared_flag = 1; // not of concurrency 1
+    static constexpr std::uint8_t closed_flag = 2;
+    static constexpr std::uint8_t debug_flag = 4;
+    std::atomic<std::uint8_t> state_;
     std::atomic<bool> stopping_ = false;
     std::atomic<bool> gone_ = false;
-    std::atomic<bool> debug_;
+
+    // 1 while it stops or is debugged: then each turn is looked at. Written under `run_mutex_`.
+    std::atomic<unsigned> slice_start_ = slice_length;
 
     // the loop's own thread
     unsigned depth_ = 0;
@@ -624,10 +682,17 @@ class loop_core
     unsigned stops_ = 0;
     std::atomic<task_registry*> registry_ = nullptr;
     std::unique_ptr<loop_attachment> sockets_;
+    std::unique_ptr<loop_attachment> watches_;
+    unsigned const generation_ = fork_generation();
+    loop_core* next_left_ = nullptr; // in a child
     std::shared_ptr<void> ambient_;
     bool ambient_places_here_ = false;
+    bool tasks_named_ = false;
     std::mutex rare_mutex_; // exception handler, default executor, registry
     std::shared_ptr<exception_handler const> handler_;
+    report_log log_;
+    std::mutex origins_mutex_;
+    std::unordered_map<void const*, std::source_location> origins_; // of callbacks, in debug mode
     std::shared_ptr<asio::thread_pool> executor_;
     bool executor_shut_ = false;
     executor_job* jobs_ = nullptr;

@@ -6,6 +6,7 @@
 #define POLYLOOP_POLICY_DETAIL_BINDINGS_HPP
 
 #include <polyloop/context/context.hpp>
+#include <polyloop/context/detail/fork.hpp>
 #include <polyloop/loop/event_loop.hpp>
 
 #include <atomic>
@@ -20,7 +21,7 @@ namespace polyloop::detail {
 /// or when it is replaced, and keeps the loop alive until then.
 ///
 /// The context is the calling one where it is of the kind `unit`, else the thread.
-class bindings
+class POLYLOOP_DECL bindings : private fork_listener
 {
   public:
     POLYLOOP_DECL explicit bindings(context_kind unit);
@@ -38,6 +39,8 @@ class bindings
     [[noreturn]] POLYLOOP_DECL void refuse() const;
 
   private:
+    POLYLOOP_DECL void forked() noexcept override;
+
     struct entry
     {
         std::shared_ptr<event_loop> loop; // null once it is unbound

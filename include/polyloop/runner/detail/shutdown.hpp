@@ -7,9 +7,12 @@
 
 #include <polyloop/loop/event_loop.hpp>
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace polyloop::detail {
@@ -35,11 +38,19 @@ class shutdown
     /// Each, whatever the others throw; the first error is thrown at the end.
     POLYLOOP_DECL void close_loops();
 
+    /// What ends the waiting at once, from the main loop: as if the time were over.
+    POLYLOOP_DECL std::function<void()> hurry() const;
+    bool hurried() const noexcept
+    {
+        return *hurried_;
+    }
+
   private:
     struct gate;
 
     std::size_t tasks_left() const noexcept;
     bool time_is_over() const noexcept;
+    std::string until_when() const;
     void run_main_until(std::shared_ptr<gate> const& g);
     void report(exception_context const& c) const noexcept;
 
@@ -48,6 +59,7 @@ class shutdown
     std::chrono::nanoseconds limit_;
     steady_time deadline_;
     bool cancelled_ = false;
+    std::shared_ptr<std::atomic<bool>> hurried_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 } // namespace polyloop::detail

@@ -5,17 +5,14 @@
 #ifndef POLYLOOP_TASK_DETAIL_ASYNC_JOINER_HPP
 #define POLYLOOP_TASK_DETAIL_ASYNC_JOINER_HPP
 
+#include <polyloop/task/detail/async_waiter.hpp>
 #include <polyloop/task/detail/fiber.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_cancellation_slot.hpp>
-#include <boost/asio/associated_executor.hpp>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/system_executor.hpp>
 
 #include <exception>
-#include <memory>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -85,60 +82,84 @@ struct join_signature<void>
     using type = void(std::exception_ptr);
 };
 
-/// A completion handler that waits for a task's end.
-template <class T, class Handler>
-class async_joiner : private join_waiter
+/// Waits in the list of a task for a completion handler.
+struct join_node_base : waiter
 {
-  public:
-    static void start(task<T> t, Handler h)
-    {
-        auto self = std::make_unique<async_joiner>(std::move(t), std::move(h));
-        async_joiner& j = *self;
-        // Kept apart: once it waits, the joiner may be gone at any moment.
-        task<T> const joined = j.task_;
-        auto slot = asio::get_associated_cancellation_slot(j.handler_);
-        if (slot.is_connected())
-            slot.assign([joined](asio::cancellation_type) mutable { joined.get().cancel(); });
-        if (joined.get().add_waiter(*self.release()))
-            return;
-        on_done(&j);
-    }
-
-    async_joiner(task<T> t, Handler h)
-        : join_waiter(&async_joiner::on_done), task_(std::move(t)), handler_(std::move(h)),
-          work_(asio::get_associated_executor(handler_, fallback(task_.get().core())))
+    explicit join_node_base(task_base& t) noexcept : joined(t), listed(*this)
     {
     }
 
-  private:
-    static void on_done(join_waiter* w)
+    struct link : join_waiter
     {
-        std::unique_ptr<async_joiner> const self(static_cast<async_joiner*>(w));
-        auto slot = asio::get_associated_cancellation_slot(self->handler_);
-        auto const ex = self->work_.get_executor();
-        asio::post(ex, [t = std::move(self->task_), h = std::move(self->handler_),
-                        work = std::move(self->work_), slot]() mutable {
-            if (slot.is_connected())
-                slot.clear();
-            work.reset(); // its executor may be valid no longer than the wait
-            complete(t, h);
-        });
-    }
-
-    static void complete(task<T>& t, Handler& h)
-    {
-        std::exception_ptr e;
-        if constexpr (std::is_void_v<T>)
+        explicit link(join_node_base& n) noexcept
+            : join_waiter([](join_waiter* w) {
+                  join_node_base& self = static_cast<link*>(w)->node;
+                  self.grant(&self);
+              }),
+              node(n)
         {
+        }
+        join_node_base& node;
+    };
+
+    static bool leave(void* t, waiter& w)
+    {
+        return static_cast<task_base*>(t)->remove_waiter(static_cast<join_node_base&>(w).listed);
+    }
+    /// The wait ends with the task.
+    void cancel() noexcept
+    {
+        joined.cancel();
+    }
+    /// The task's loop. A finished task can be joined when that is gone.
+    asio::any_io_executor fallback() const
+    {
+        if (joined.core().is_gone())
+            return asio::system_executor();
+        return joined.core().io().get_executor();
+    }
+
+    void called_in(asio::execution_context const* c) noexcept
+    {
+        here = c && !joined.core().is_gone() && c == &joined.core().io();
+    }
+    /// Whose limit passes, leaves on another thread than the task's.
+    bool begin(bool timed) noexcept
+    {
+        return !joined.add_waiter(listed, here && !timed);
+    }
+
+    task_base& joined; // counted by who derives
+    link listed;
+    bool here = false; ///< who is waited for and who waits live in one context
+};
+
+template <class T>
+struct join_node : join_node_base
+{
+    explicit join_node(task<T> t) : join_node_base(t.get()), handle(std::move(t))
+    {
+    }
+
+    auto result(wait_end e)
+    {
+        std::exception_ptr error;
+        auto const attempt = [&](auto take) {
             try
             {
-                t.take();
+                if (e != wait_end::granted)
+                    throw_error(code_of(e));
+                take();
             }
             catch (...)
             {
-                e = std::current_exception();
+                error = std::current_exception();
             }
-            std::move(h)(e);
+        };
+        if constexpr (std::is_void_v<T>)
+        {
+            attempt([&] { handle.take(); });
+            return std::tuple<std::exception_ptr>(std::move(error));
         }
         else
         {
@@ -146,39 +167,22 @@ class async_joiner : private join_waiter
                           "polyloop: async_join needs a result that can be "
                           "default-constructed, as every completion handler of Asio gets one");
             T value{};
-            try
-            {
-                value = t.take();
-            }
-            catch (...)
-            {
-                e = std::current_exception();
-            }
-            std::move(h)(e, std::move(value));
+            attempt([&] { value = handle.take(); });
+            return std::tuple<std::exception_ptr, T>(std::move(error), std::move(value));
         }
     }
 
-    // For a handler without an executor of its own. A finished task can be joined when its
-    // loop is gone.
-    static asio::any_io_executor fallback(loop_core const& core)
-    {
-        if (core.is_gone())
-            return asio::system_executor();
-        return core.io().get_executor();
-    }
-
-    using work_guard = asio::executor_work_guard<
-        asio::associated_executor_t<Handler, asio::any_io_executor>>;
-
-    task<T> task_;
-    Handler handler_;
-    work_guard work_;
+    task<T> handle;
 };
 
-template <class T, class Handler>
-void start_async_join(task<T> t, Handler h)
+template <class T, class Token>
+auto start_async_join(task<T> t, deadline limit, Token&& token)
 {
-    async_joiner<T, Handler>::start(std::move(t), std::move(h));
+    // The place is the handle's, which the initiation keeps until the node has its own.
+    wait_place const place{&t.get(), &join_node_base::leave};
+    return initiate_wait<join_node<T>, typename join_signature<T>::type>(
+        std::forward<Token>(token), place, limit,
+        [timed = !limit.never()](join_node<T>& n) { return n.begin(timed); }, std::move(t));
 }
 
 } // namespace detail

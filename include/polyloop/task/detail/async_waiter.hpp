@@ -6,21 +6,24 @@
 #define POLYLOOP_TASK_DETAIL_ASYNC_WAITER_HPP
 
 #include <polyloop/context/detail/one_thread.hpp>
+#include <polyloop/loop/detail/timer_state.hpp>
+#include <polyloop/task/detail/context_waits.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
-#include <boost/asio/associated_allocator.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/system_executor.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/system/error_code.hpp>
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -54,16 +57,19 @@ struct plain_node : waiter
 ///
 /// `Node` is the object's kind of waiter; its `result(wait_end)` gives the handler's arguments as a
 /// tuple. Counted: the wait holds one reference, which the completion takes over, the start and
-/// the timer hold their own.
+/// the timer hold their own. A node may have, besides,
+/// - `left()`, for one that was taken off its list and waits for something else before it ends;
+/// - `leave_further()`, which takes it off that;
+/// - `cancel()`, in place of the end that a cancellation is to others;
+/// - `fallback()`, the executor of a handler without its own;
+/// - `called_in(c)`, to be told of the handler's context, null where that never ends.
 ///
 /// Invariant: the wait ends once, by a grant or by whoever took the node off the list, who posts
-/// the completion.
+/// the completion; or with the context of its handler (`context_waits`).
 template <class Node, class Handler>
-class async_waiter final : public Node
+class async_waiter final : public Node, private context_wait
 {
     using executor = boost::asio::associated_executor_t<Handler, boost::asio::any_io_executor>;
-    using allocator = typename std::allocator_traits<boost::asio::associated_allocator_t<
-        Handler>>::template rebind_alloc<async_waiter>;
     using pointer = boost::intrusive_ptr<async_waiter>;
 
   public:
@@ -71,18 +77,9 @@ class async_waiter final : public Node
     template <class Begin, class... Args>
     static void start(Handler h, wait_place place, deadline limit, Begin begin, Args&&... args)
     {
-        allocator a(boost::asio::get_associated_allocator(h));
-        async_waiter* const p = std::allocator_traits<allocator>::allocate(a, 1);
-        try
-        {
-            ::new (p) async_waiter(h, place, std::forward<Args>(args)...);
-        }
-        catch (...)
-        {
-            std::allocator_traits<allocator>::deallocate(a, p, 1);
-            throw;
-        }
-        pointer const self(p);
+        // Not by the handler's allocator, whose memory may end with the call of the handler: who
+        // ends the wait, and its timer, may come behind that.
+        pointer const self(new async_waiter(h, place, std::forward<Args>(args)...));
         self->run(limit, begin);
     }
 
@@ -95,17 +92,11 @@ class async_waiter final : public Node
     }
     friend void intrusive_ptr_release(async_waiter* w) noexcept
     {
-        if (!w->refs_.drop())
-            return;
-        allocator a(w->allocator_);
-        w->~async_waiter();
-        std::allocator_traits<allocator>::deallocate(a, w, 1);
+        if (w->refs_.drop())
+            delete w;
     }
 
   private:
-    using timer = boost::asio::basic_waitable_timer<
-        std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>, executor>;
-
     enum class phase : std::uint8_t
     {
         starting,
@@ -116,24 +107,39 @@ class async_waiter final : public Node
     template <class... Args>
     async_waiter(Handler& h, wait_place place, Args&&... args)
         : Node(std::forward<Args>(args)...),
-          allocator_(boost::asio::get_associated_allocator(h)),
-          work_(boost::asio::get_associated_executor(h, ambient_executor())),
-          handler_(std::move(h)), place_(place)
+          work_(boost::asio::get_associated_executor(h, fallback())), handler_(std::move(h)),
+          place_(place)
     {
+        hold = [](context_wait* w) { intrusive_ptr_add_ref(static_cast<async_waiter*>(w)); };
+        let_go = [](context_wait* w) { intrusive_ptr_release(static_cast<async_waiter*>(w)); };
+        abandon = [](context_wait* w) { return static_cast<async_waiter*>(w)->end_unheard(); };
         this->grant = [](waiter* w) {
             static_cast<async_waiter*>(static_cast<Node*>(w))->finish();
         };
     }
     ~async_waiter() = default;
 
+    boost::asio::any_io_executor fallback() const
+    {
+        if constexpr (requires { Node::fallback(); })
+            return Node::fallback();
+        else
+            return ambient_executor();
+    }
+
     template <class Begin>
     void run(deadline limit, Begin& begin)
     {
+        context_waits* const c = context_waits::of(work_.get_executor());
+        if (c && !c->add(*this))
+            return;
+        if constexpr (requires { Node::called_in(nullptr); })
+            Node::called_in(c ? &c->context() : nullptr);
         // To the wait, unless something here throws.
         pointer waiting(this);
-        auto slot = boost::asio::get_associated_cancellation_slot(handler_);
+        auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
         if (slot.is_connected())
-            slot.assign([this](boost::asio::cancellation_type) { leave(wait_end::cancelled); });
+            slot.assign([this](boost::asio::cancellation_type) { cancel(); });
         bool served = false;
         try
         {
@@ -148,8 +154,9 @@ class async_waiter final : public Node
                 waiting.reset(this, false);
             if (slot.is_connected())
                 slot.clear();
-            if (timer_)
-                timer_->cancel();
+            stop_timer();
+            if (context)
+                context->remove(*this);
             throw;
         }
         if (served)
@@ -169,36 +176,84 @@ class async_waiter final : public Node
             finish();
     }
 
+    void cancel()
+    {
+        if constexpr (requires { Node::cancel(); })
+            Node::cancel();
+        else
+            leave(wait_end::cancelled);
+    }
+
     void finish()
     {
-        auto const ex = work_.get_executor(); // we may be gone before post returns
+        auto const ex = work_.get_executor(); // the handler may be called before post returns
+        pointer const keep(this);
         boost::asio::post(ex,
                           [self = pointer(this, false)]() mutable { complete(std::move(self)); });
+        if (context)
+            context->remove(*this);
+    }
+
+    /// The context of the handler ends. False where the wait is just being ended.
+    bool end_unheard() noexcept
+    {
+        bool left = place_.leave_as(*this);
+        if constexpr (requires { Node::leave_further(); })
+            left = left || Node::leave_further();
+        if (!left)
+            return false;
+        pointer const waiting(this, false);
+        forget_others();
+        work_.reset();
+        handler_.reset();
+        return true;
+    }
+
+    void forget_others() noexcept
+    {
+        auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
+        if (slot.is_connected())
+            slot.clear();
+        stop_timer();
+    }
+
+    void stop_timer()
+    {
+        if (loop_timer_)
+            loop_timer_->cancel();
+        if (timer_)
+            timer_->cancel();
     }
 
     static void complete(pointer self)
     {
-        auto slot = boost::asio::get_associated_cancellation_slot(self->handler_);
-        if (slot.is_connected())
-            slot.clear();
-        if (self->timer_)
-            self->timer_->cancel();
-        Handler h(std::move(self->handler_));
+        self->forget_others();
+        Handler h(std::move(*self->handler_));
         auto const work(std::move(self->work_));
         auto values = self->result(self->end_);
-        self.reset(); // the memory is free before the call
+        self.reset(); // what it holds goes before the call
         std::apply(std::move(h), std::move(values));
     }
 
     void set_timer(deadline limit)
     {
         timed_ = true;
-        timer_ = std::make_unique<timer>(work_.get_executor(), limit.time());
-        timer_->async_wait([self = pointer(this)](boost::system::error_code ec) {
+        auto expire = [self = pointer(this)](boost::system::error_code ec) {
             phase expected = phase::starting;
             if (!ec && !self->phase_.compare_exchange_strong(expected, phase::expired))
                 self->leave(wait_end::timed_out);
-        });
+        };
+        // Not by the handler's executor, which may be valid no longer than the wait.
+        if (loop_core* const core = this_frame().core)
+        {
+            loop_timer_ = new timer_state(*core);
+            loop_timer_->set_expiry(limit.time());
+            timer_wait_of<decltype(expire)>::start(*loop_timer_, std::move(expire));
+            return;
+        }
+        timer_ = std::make_unique<boost::asio::steady_timer>(boost::asio::system_executor(),
+                                                             limit.time());
+        timer_->async_wait(std::move(expire));
     }
 
     using work_guard = boost::asio::executor_work_guard<executor>;
@@ -207,11 +262,11 @@ class async_waiter final : public Node
     std::atomic<phase> phase_ = phase::starting;
     wait_end end_ = wait_end::granted;
     bool timed_ = false;
-    allocator allocator_;
     work_guard work_;
-    Handler handler_;
+    std::optional<Handler> handler_;
     wait_place place_;
-    std::unique_ptr<timer> timer_;
+    timer_ptr loop_timer_;                              ///< of the loop where the wait began
+    std::unique_ptr<boost::asio::steady_timer> timer_; ///< elsewhere
 };
 
 /// `Node(args...)` waits for the handler of `token`, with the completion signature `Signature`.

@@ -16,6 +16,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include <chrono>
 #include <exception>
 #include <type_traits>
 #include <utility>
@@ -37,8 +38,10 @@ class POLYLOOP_DECL coroutine : public task_base
         thread_frame& frame = this_frame();
         frame.fiber = this;
         frame.strand = strand();
+        steady_time const begin =
+            core().debug() ? std::chrono::steady_clock::now() : steady_time();
         f();
-        settle();
+        settle(begin);
     }
 
     bool may_run_here() const noexcept
@@ -65,7 +68,7 @@ class POLYLOOP_DECL coroutine : public task_base
 
   private:
     POLYLOOP_DECL static void act(ready_node* n, verb v);
-    POLYLOOP_DECL void settle() noexcept;
+    POLYLOOP_DECL void settle(steady_time begin) noexcept;
 
     asio::cancellation_signal signal_;
     int unwound_ = 0; ///< waits that were refused while the loop unwinds

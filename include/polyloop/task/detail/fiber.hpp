@@ -28,6 +28,8 @@ struct fiber_wait
     bool (*interrupt)(fiber_wait&, reason);
 };
 
+class wait_name;
+
 /// A stackful task.
 class POLYLOOP_DECL fiber : public task_base
 {
@@ -104,6 +106,7 @@ class POLYLOOP_DECL fiber : public task_base
     }
 
     void abort_wait() noexcept override;
+    std::string waits_for() const override;
 
   protected:
     bool interrupt() noexcept override;
@@ -122,6 +125,8 @@ class POLYLOOP_DECL fiber : public task_base
 
   private:
     POLYLOOP_DECL static void act(ready_node* n, verb v);
+    void take_turn(thread_frame& frame) noexcept;
+    void take_careful_turn(thread_frame& frame) noexcept;
     static void main(execution* from) noexcept;
     execution* next_in(thread_frame& frame) noexcept;
     departure depart_in(thread_frame& frame) noexcept;

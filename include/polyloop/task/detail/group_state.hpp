@@ -114,11 +114,13 @@ class POLYLOOP_DECL group_exit
 
   private:
     void wake_now() noexcept;
+    void settle(task_base& owner) noexcept;
 
     group_state& group_;
     std::exception_ptr body_;
     bool body_cancelled_;
     bool propagate_;
+    int met_; ///< requests that the owner had met when the body ended
 };
 
 } // namespace polyloop::detail

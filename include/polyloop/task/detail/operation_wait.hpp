@@ -209,6 +209,7 @@ class POLYLOOP_DECL operation_wait : public fiber_wait
 
   private:
     POLYLOOP_DECL static bool on_interrupt(fiber_wait& w, reason why);
+    static wait_name const name_;
 
     operation_signal signal_;
     operation_memory memory_;

@@ -105,6 +105,8 @@ class POLYLOOP_DECL scheduler final : public task_registry
   private:
     static constexpr context::id_type id_block = 256;
 
+    void report_pending() const noexcept;
+
     POLYLOOP_DECL static scheduler& make(loop_core& core);
 
     // The list of the living, in the serial context or under the lock.

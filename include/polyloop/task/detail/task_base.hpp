@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -154,8 +155,9 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
         return !taken_.exchange(true, std::memory_order_relaxed);
     }
 
-    /// Queues `w`, or returns false where the task is done.
-    bool add_waiter(join_waiter& w) noexcept;
+    /// Queues `w`, or returns false where the task is done. `here`: on a single loop's own thread, it
+    /// is taken off there only.
+    bool add_waiter(join_waiter& w, bool here = true) noexcept;
     /// False where the notification is under way or done.
     bool remove_waiter(join_waiter& w) noexcept;
 
@@ -212,6 +214,17 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     {
         return must_cancel_.load(std::memory_order_relaxed);
     }
+    /// Some request has not been delivered: it waits, or its message is under way.
+    bool cancel_ahead() const noexcept
+    {
+        return cancel_pending() || met() < cancelling();
+    }
+    /// What the task is about to be told answers every request that stands, also those whose
+    /// message is still under way.
+    void meet_cancels() noexcept
+    {
+        met_.store(cancelling(), std::memory_order_relaxed);
+    }
     bool started() const noexcept
     {
         return started_;
@@ -219,6 +232,13 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
     /// The task is told that its loop unwinds: end the present wait by `operation_aborted`.
     virtual void abort_wait() noexcept = 0;
+
+    /// What it waits for, for messages; empty where it does not wait, or nothing is known. While the
+    /// task does not run.
+    virtual std::string waits_for() const;
+
+    /// For messages: its turn, which began at `begin`, took long (S81).
+    void report_if_slow(steady_time begin) const noexcept;
 
     // -- counting
 

@@ -35,8 +35,7 @@ class task_deadline : private timer_node
   public:
     /// In the task. Throws `std::bad_alloc`.
     task_deadline(task_base& t, steady_time until)
-        : task_(t), cancelling_(t.cancelling()),
-          pending_(t.cancel_pending() || t.met() < cancelling_) // or its message under way
+        : task_(t), cancelling_(t.cancelling()), pending_(t.cancel_ahead())
     {
         when = until;
         expire = &task_deadline::on_expire;
@@ -52,17 +51,28 @@ class task_deadline : private timer_node
         leave();
     }
 
-    /// Ends it, in the task. Returns whether a cancellation that reaches the end of the scope is
-    /// the deadline's own: it expired, and nobody else asked for one since it began.
+    /// Ends it, in the task, for a cancellation that reaches the end of the scope. Returns whether
+    /// that is the deadline's own: it expired, and nobody else asked for one since it began. Else
+    /// it is told as that of whoever did, and this once.
+    bool cancelled() noexcept
+    {
+        if (leave())
+            return true;
+        if (expired_)
+            task_.meet_cancels();
+        return false;
+    }
+
+  private:
     bool leave() noexcept
     {
         if (left_)
             return false;
         left_ = true;
-        return !task_.core().erase_timer(*this) && settle();
+        expired_ = !task_.core().erase_timer(*this);
+        return expired_ && settle();
     }
 
-  private:
     static void on_expire(timer_node* n)
     {
         auto* self = static_cast<task_deadline*>(n);
@@ -77,6 +87,7 @@ class task_deadline : private timer_node
     bool const pending_;   ///< one of them was still to be delivered
     int nth_ = 0;          ///< how many stood with the deadline's own
     bool left_ = false;
+    bool expired_ = false; ///< known once it is left
 };
 
 } // namespace polyloop::detail

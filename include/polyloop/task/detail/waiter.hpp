@@ -309,7 +309,12 @@ class deadline
         if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>)
             return {kind::at, to_nanoseconds(t.time_since_epoch())};
         else
-            return after(t - Clock::now());
+        {
+            // On the steady clock's type, as differences of two time points may run over.
+            auto const now = to_nanoseconds(Clock::now().time_since_epoch());
+            auto const until = to_nanoseconds(t.time_since_epoch());
+            return after(saturating_add(steady_time(until), -now).time_since_epoch());
+        }
     }
 
     bool never() const noexcept

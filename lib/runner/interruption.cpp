@@ -1,0 +1,135 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+#include <polyloop/runner/detail/interruption.hpp>
+
+#include <polyloop/loop/detail/signals.hpp>
+#include <polyloop/task/run_until_complete.hpp>
+
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace polyloop::detail {
+namespace {
+
+#if defined(__linux__)
+bool in_main_thread() noexcept
+{
+    return ::syscall(SYS_gettid) == ::getpid(); // in a child, the thread that forked
+}
+#else
+std::thread::id const main_thread = std::this_thread::get_id(); // who initializes statics
+
+bool in_main_thread() noexcept
+{
+    return std::this_thread::get_id() == main_thread;
+}
+#endif
+
+} // namespace
+
+interruption::interruption(event_loop& loop, std::span<int const> signals,
+                           std::function<void()> told)
+{
+    if (signals.empty() || !in_main_thread())
+        return;
+    for (int const number : signals)
+        if (signal_is_default(number))
+            try
+            {
+                if (!watch_)
+                    watch_ = signal_watch::start(loop.core(), signal_watch::rank::run,
+                                                 [told](int) { told(); });
+                watch_->add(number);
+            }
+            catch (boost::system::system_error const&)
+            {
+                // S61: it stays as it is.
+            }
+}
+
+interruption::~interruption()
+{
+    end();
+}
+
+bool interruption::end() noexcept
+{
+    if (!watch_)
+        return false;
+    auto const watch = std::exchange(watch_, nullptr);
+    bool const untold = watch->take_untold() != 0;
+    watch->stop();
+    return untold;
+}
+
+struct interruptible_run::progress
+{
+    explicit progress(event_loop& l) : loop(l.shared_from_this())
+    {
+    }
+
+    void told() noexcept
+    {
+        std::lock_guard const lock(mutex);
+        ++signals;
+        if (main)
+            meet();
+    }
+    void begin(task_base& m) noexcept
+    {
+        std::lock_guard const lock(mutex);
+        main = &m;
+        if (signals != 0)
+            meet();
+    }
+    void meet() noexcept
+    {
+        if (signals == 1 && main->cancel())
+            return;
+        forced = true;
+        loop->stop();
+    }
+
+    std::shared_ptr<event_loop> const loop;
+    std::mutex mutex;
+    task_ptr main;
+    int signals = 0;
+    std::atomic<bool> forced = false;
+};
+
+interruptible_run::interruptible_run(event_loop& loop, std::span<int const> signals)
+    : loop_(loop), progress_(std::make_shared<progress>(loop)),
+      watch_(loop, signals, [p = progress_] { p->told(); })
+{
+}
+
+void interruptible_run::operator()(task_base& main, unsigned stops)
+{
+    progress& p = *progress_;
+    p.begin(main);
+    try
+    {
+        run_until_done(loop_, main, stops);
+    }
+    catch (...)
+    {
+        if (p.forced)
+            throw_error(error::interrupted);
+        throw;
+    }
+    if (watch_.end() || p.forced)
+        throw_error(error::interrupted);
+    std::lock_guard const lock(p.mutex);
+    if (p.signals != 0 && main.cancelled() && main.uncancel() == 0)
+        throw_error(error::interrupted);
+}
+
+} // namespace polyloop::detail

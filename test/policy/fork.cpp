@@ -1,0 +1,340 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+// Children of a process that runs loops: each test is a process of its own, which forks.
+#define BOOST_TEST_MODULE policy.fork
+#define BOOST_TEST_NO_MAIN
+
+#include <polyloop/policy/event_loop_policy.hpp>
+
+#include "support/child.hpp"
+#include "support/error.hpp"
+#include "support/policies.hpp"
+
+#include <polyloop/io/tcp_listener.hpp>
+#include <polyloop/io/tcp_stream.hpp>
+#include <polyloop/runner/runner.hpp>
+#include <polyloop/server/server.hpp>
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/to_thread.hpp>
+#include <polyloop/task/use_fiber.hpp>
+
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+using test::child;
+using test::child_arguments;
+using test::child_process;
+using test::say;
+
+namespace {
+
+/// Calls `f` in a forked child, which ends with what it gives; gives the same, or the negated
+/// number of the signal that ended it.
+int in_a_fork(std::function<int()> const& f)
+{
+    pid_t const pid = ::fork();
+    if (pid == 0)
+    {
+        ::alarm(60);
+        try
+        {
+            ::_exit(f());
+        }
+        catch (std::exception const& e)
+        {
+            say(std::string("in the fork: ") + e.what());
+        }
+        ::_exit(98);
+    }
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+/// What a loop can do: timers, tasks, threads of the executor, and a connection over sockets of
+/// either kind. Gives 7.
+int work()
+{
+    server s = start_server({asio::ip::address_v4::loopback(), 0}, [](tcp_stream peer) {
+        char data[16];
+        while (auto const n = peer.read_some(asio::buffer(data)))
+            asio::write(peer, asio::buffer(data, n));
+    });
+    int sum = 0;
+    for (int i = 0; i != 3; ++i)
+    {
+        tcp::socket client(get_running_loop().get_executor());
+        client.async_connect(s.endpoint(), use_fiber);
+        asio::async_write(client, asio::buffer("x", 1), use_fiber);
+        char answer = 0;
+        asio::async_read(client, asio::buffer(&answer, 1), use_fiber);
+        sum += answer == 'x';
+    }
+    this_fiber::sleep_for(1ms);
+    sum += spawn([] { return 2; }).join() + to_thread([] { return 2; }).join();
+    s.close();
+    return sum;
+}
+
+template <class F>
+void each_policy(F f)
+{
+    for (char const* const text : test::every_policy)
+        BOOST_TEST_CONTEXT("policy \"" << text << '"')
+            f(std::string(text));
+}
+
+} // namespace
+
+child const forks_in_a_run("forks_in_a_run", [](child_arguments const& args) {
+    int const result = run(
+        [] {
+            int const before = work();
+            int const seen = in_a_fork([] {
+                int wrong = 0;
+                wrong |= try_get_running_loop() ? 1 : 0;
+                wrong |= test::code_of([] { get_running_loop(); }) == error::no_running_loop ? 0 : 2;
+                wrong |= test::code_of([] { get_event_loop(); }) == error::no_current_loop ? 0 : 4;
+                wrong |= this_context::kind() == context_kind::thread ? 0 : 8;
+                wrong |= test::code_of([] { this_fiber::yield(); }) == error::not_in_fiber ? 0 : 16;
+                return wrong;
+            });
+            return before == 7 && work() == 7 ? seen : 100;
+        },
+        {.policy = make_policy(args[0])});
+    say("seen " + std::to_string(result));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S16_a_child_finds_no_running_loop_and_no_bound_one)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("forks_in_a_run", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "seen 0\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const child_runs("child_runs", [](child_arguments const& args) {
+    auto const mine = [&]() -> run_options {
+        if (args[0] == "own")
+            return {.policy = make_policy(args[1])};
+        return {}; // the process's
+    };
+    if (args[0] == "set")
+        set_event_loop_policy(make_policy(args[1]));
+    int const result = run(
+        [&] {
+            int const before = work();
+            int const there = in_a_fork([&] {
+                int const first = run(work, mine());
+                return first == 7 ? run(work, mine()) : 90;
+            });
+            return before == 7 && work() == 7 ? there : 100;
+        },
+        mine());
+    say("there " + std::to_string(result));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_child_that_starts_a_loop_of_its_own_works_and_so_does_its_parent)
+{
+    each_policy([](std::string const& policy) {
+        for (std::string const way : {"own", "set", "environment"})
+            BOOST_TEST_CONTEXT("policy of " << way)
+            {
+                child_process p("child_runs", {way, policy},
+                                {{"POLYLOOP_POLICY", way == "environment" ? policy : ""}});
+                BOOST_TEST(p.wait() == 0);
+                BOOST_TEST(p.out() == "there 7\n");
+                BOOST_TEST(p.err() == "");
+            }
+    });
+}
+
+child const binds("binds", [](child_arguments const&) {
+    auto const loop = new_event_loop();
+    set_event_loop(loop);
+    int const there = in_a_fork([&] {
+        if (test::code_of([] { get_event_loop(); }) != error::no_current_loop)
+            return 1;
+        // The parent's loop is not the child's to run or to close.
+        if (test::code_of([&] { loop->run_forever(); }) != error::loop_closed)
+            return 2;
+        loop->close();
+        auto const own = new_event_loop();
+        set_event_loop(own);
+        if (&get_event_loop() != own.get())
+            return 3;
+        int const n = run_until_complete(*own, work);
+        own->close();
+        return n;
+    });
+    int const here = run_until_complete(get_event_loop(), work);
+    say(std::to_string(there) + ' ' + std::to_string(here));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_bindings_are_not_inherited_and_the_parents_loop_is_left_alone)
+{
+    child_process p("binds");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "7 7\n");
+    BOOST_TEST(p.err() == "");
+}
+
+child const child_ends_normally("child_ends_normally", [](child_arguments const&) {
+    // What is static in the child ends with it, the parent's loop among it.
+    static std::shared_ptr<event_loop> loop = std::make_shared<event_loop>();
+    static task<> waiting = spawn(*loop, [] { this_fiber::sleep_for(24h); });
+    int const here = run_until_complete(*loop, work);
+    pid_t const pid = ::fork();
+    if (pid == 0)
+        std::exit(5);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    int const after = run_until_complete(*loop, work);
+    say(std::to_string(here) + ' ' + std::to_string(WEXITSTATUS(status)) + ' ' +
+        std::to_string(after));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_child_that_ends_with_all_its_statics_disturbs_nothing)
+{
+    child_process p("child_ends_normally");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "7 5 7\n");
+    BOOST_TEST(p.err() == "");
+}
+
+child const executes("executes", [](child_arguments const& args) {
+    int const result = run(
+        [] {
+            int good = 0;
+            for (int i = 0; i != 5; ++i)
+            {
+                int const forked = in_a_fork([] {
+                    ::execl("/bin/true", "true", nullptr);
+                    return 97;
+                });
+                pid_t pid = 0;
+                char word[] = "true";
+                char* const argv[] = {word, nullptr};
+                if (::posix_spawn(&pid, "/bin/true", nullptr, nullptr, argv, environ) != 0)
+                    return 96;
+                int status = 0;
+                ::waitpid(pid, &status, 0);
+                good += forked == 0 && status == 0 && work() == 7;
+            }
+            return good;
+        },
+        {.policy = make_policy(args[0])});
+    say("good " + std::to_string(result));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_child_that_only_executes_a_program_disturbs_nothing)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("executes", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "good 5\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const signals_of_a_child("signals_of_a_child", [](child_arguments const& args) {
+    int const result = run(
+        [] {
+            std::atomic<int> told = 0;
+            event_loop& loop = get_running_loop();
+            loop.add_signal_handler(SIGUSR1, [&] { ++told; });
+            // Of the child they are those of a process that has set nothing.
+            for (int const number : {SIGUSR1, SIGINT})
+                if (in_a_fork([number] {
+                        ::raise(number);
+                        return 1;
+                    }) != -number)
+                    return 1;
+            // And what the child's own loop handles is not the parent's.
+            int const there = in_a_fork([] {
+                return run([] {
+                    std::atomic<int> mine = 0;
+                    get_running_loop().add_signal_handler(SIGUSR1, [&] { ++mine; });
+                    ::raise(SIGUSR1);
+                    while (mine == 0)
+                        this_fiber::yield();
+                    return mine + 2;
+                }, {.policy = make_policy("default")});
+            });
+            if (there != 3)
+                return 2;
+            work();
+            if (told != 0)
+                return 3;
+            ::kill(::getpid(), SIGUSR1);
+            while (told == 0)
+                this_fiber::yield();
+            return told + 10;
+        },
+        {.policy = make_policy(args[0])});
+    say("result " + std::to_string(result));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_childs_signals_are_its_own)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("signals_of_a_child", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "result 11\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const forks_beside("forks_beside", [](child_arguments const& args) {
+    // From a thread that runs no loop, while others are busy with everything.
+    std::atomic<bool> over = false;
+    std::thread busy([&] {
+        run(
+            [&] {
+                while (!over)
+                    if (work() != 7)
+                        std::abort();
+            },
+            {.policy = make_policy(args[0])});
+    });
+    int good = 0;
+    for (int i = 0; i != 10; ++i)
+        good += in_a_fork([] { return run(work, {.policy = make_policy("default")}); }) == 7;
+    over = true;
+    busy.join();
+    say("good " + std::to_string(good));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_fork_while_loops_run_on_other_threads)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("forks_beside", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "good 10\n");
+        BOOST_TEST(p.err() == "");
+    });
+}

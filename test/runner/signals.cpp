@@ -1,0 +1,485 @@
+// Copyright (c) 2026 The polyloop authors
+// Distributed under the Boost Software License, Version 1.0.
+// (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
+
+// Real signals to real processes.
+#define BOOST_TEST_MODULE runner.signals
+#define BOOST_TEST_NO_MAIN
+
+#include <polyloop/runner/runner.hpp>
+
+#include "support/child.hpp"
+#include "support/error.hpp"
+#include "support/policies.hpp"
+
+#include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/use_fiber.hpp>
+
+#include <boost/asio/signal_set.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include <unistd.h>
+
+using namespace polyloop;
+using namespace std::chrono_literals;
+using test::child;
+using test::child_arguments;
+using test::child_process;
+using test::say;
+
+namespace {
+
+run_options under(child_arguments const& args)
+{
+    run_options o;
+    if (!args.empty())
+        o.policy = make_policy(args[0]);
+    return o;
+}
+
+/// Waits until it is cancelled; says when it begins.
+void wait_for_ever()
+{
+    say("ready");
+    this_fiber::sleep_for(24h);
+}
+
+std::string disposition(int number)
+{
+    struct sigaction now = {};
+    ::sigaction(number, nullptr, &now);
+    return now.sa_handler == SIG_DFL ? "default" : now.sa_handler == SIG_IGN ? "ignored" : "handled";
+}
+
+/// How a run ended, and what SIGINT does afterwards.
+template <class F>
+int report(F&& run_it)
+{
+    try
+    {
+        run_it();
+    }
+    catch (boost::system::system_error const& e)
+    {
+        say(e.code() == error::interrupted                ? "interrupted"
+            : e.code() == asio::error::operation_aborted  ? "aborted"
+                                                          : e.what());
+    }
+    say("afterwards " + disposition(SIGINT));
+    return 0;
+}
+
+void on_user_signal(int)
+{
+    [[maybe_unused]] auto const n = ::write(1, "user's\n", 7);
+}
+
+template <class F>
+void each_policy(F f)
+{
+    for (char const* const text : test::every_policy)
+        BOOST_TEST_CONTEXT("policy \"" << text << '"')
+            f(std::string(text));
+}
+
+} // namespace
+
+child const waits("waits", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                try
+                {
+                    wait_for_ever();
+                }
+                catch (boost::system::system_error const&)
+                {
+                    this_fiber::sleep_for(1ms); // may wait while it cleans up
+                    say("cleaned");
+                    throw;
+                }
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S62_S64_the_first_SIGINT_cancels_the_main_task_and_the_run_is_interrupted)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("waits", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\ncleaned\ninterrupted\nafterwards default\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const coroutine_waits("coroutine_waits", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            []() -> asio::awaitable<void> {
+                asio::steady_timer t(co_await asio::this_coro::executor, 24h);
+                say("ready");
+                co_await t.async_wait(asio::use_awaitable);
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S62_S64_a_coroutine_is_interrupted_as_well)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("coroutine_waits", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\ninterrupted\nafterwards default\n");
+    });
+}
+
+child const swallows("swallows", [](child_arguments const& args) {
+    return report([&] {
+        int const result = run(
+            [] {
+                (void)test::code_of(wait_for_ever);
+                return 3;
+            },
+            under(args));
+        say("result " + std::to_string(result));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S66_a_main_task_that_swallows_the_cancel_has_its_result)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("swallows", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\nresult 3\nafterwards default\n");
+    });
+}
+
+child const goes_on("goes_on", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                (void)test::code_of(wait_for_ever); // swallows the first
+                try
+                {
+                    wait_for_ever();
+                }
+                catch (...)
+                {
+                    say("closed"); // by the end of the run, whose cancel is the next
+                    throw;
+                }
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S63_the_second_SIGINT_leaves_the_main_task_at_once)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("goes_on", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        // The line itself is no sign that it is the second.
+        while (p.out() != "ready\nready\n")
+            p.wait_for_more();
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\nready\nclosed\ninterrupted\nafterwards default\n");
+    });
+}
+
+child const too_late("too_late", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                ::raise(SIGINT);
+                return 1; // before anybody looks at it
+            },
+            under(args));
+        say("not interrupted");
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S63_a_SIGINT_that_comes_when_main_is_done_is_not_lost)
+{
+    child_process p("too_late");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "interrupted\nafterwards default\n");
+}
+
+child const cancelled_besides("cancelled_besides", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                try
+                {
+                    wait_for_ever();
+                }
+                catch (boost::system::system_error const&)
+                {
+                    this_fiber::current_task().cancel(); // somebody else's
+                    throw;
+                }
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S65_where_somebody_else_cancelled_too_the_cancellation_comes_out)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("cancelled_besides", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\naborted\nafterwards default\n");
+    });
+}
+
+// -- whose signal it is ------------------------------------------------------------------
+
+child const handled_by_user("handled_by_user", [](child_arguments const& args) {
+    std::signal(SIGINT, on_user_signal);
+    return report([&] {
+        run(
+            [] {
+                (void)test::code_of(wait_for_ever);
+                say("cancelled");
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S60_a_handler_of_the_users_is_left_alone)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("handled_by_user", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        p.wait_for_line("user's");
+        BOOST_TEST(p.out() == "ready\nuser's\n");
+    }); // kills it
+}
+
+child const in_a_thread("in_a_thread", [](child_arguments const&) {
+    std::thread([] { run(wait_for_ever); }).join();
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S60_a_run_outside_of_the_main_thread_takes_no_signal)
+{
+    child_process p("in_a_thread");
+    p.wait_for_line("ready");
+    p.signal(SIGINT);
+    BOOST_TEST(p.wait() == -SIGINT);
+}
+
+child const takes_over("takes_over", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [kind = args[1]] {
+                if (kind == "signal_set")
+                {
+                    asio::signal_set signals(get_running_loop().get_executor(), SIGINT);
+                    say("ready");
+                    signals.async_wait(use_fiber);
+                    say("user's");
+                    signals.clear();
+                    return;
+                }
+                auto me = this_fiber::current_task();
+                std::atomic<bool> told = false;
+                get_running_loop().add_signal_handler(SIGINT, [&, me]() mutable {
+                    say("user's");
+                    told = true;
+                    me.cancel();
+                });
+                bool const cancelled =
+                    test::code_of(wait_for_ever) == asio::error::operation_aborted;
+                say(cancelled && told && me.cancelling() == 1 ? "cancelled once" : "wrong");
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S60_who_handles_the_signal_inside_the_run_takes_over)
+{
+    each_policy([](std::string const& policy) {
+        for (std::string const kind : {"signal_set", "add_signal_handler"})
+        {
+            child_process p("takes_over", {policy, kind});
+            p.wait_for_line("ready");
+            p.signal(SIGINT);
+            BOOST_TEST(p.wait() == 0);
+            BOOST_TEST(p.out() == (kind == "signal_set"
+                                       ? "ready\nuser's\nafterwards default\n"
+                                       : "ready\nuser's\ncancelled once\nafterwards default\n"));
+        }
+    });
+}
+
+child const without_descriptors("without_descriptors", [](child_arguments const&) {
+    auto const loop = std::make_shared<event_loop>();
+    std::vector<int> all;
+    for (int d; (d = ::dup(0)) != -1;)
+        all.push_back(d);
+    bool ran = false;
+    run([&] { ran = true; }, {.loop_factory = [&] { return loop; }});
+    say(ran ? "ran, " + disposition(SIGINT) : "not run");
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S61_where_a_handler_cannot_be_installed_the_run_goes_on_without)
+{
+    child_process p("without_descriptors");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "ran, default\n");
+    BOOST_TEST(p.err() == "");
+}
+
+child const replaces("replaces", [](child_arguments const& args) {
+    return report([&] { run([] { std::signal(SIGINT, SIG_IGN); }, under(args)); });
+});
+
+BOOST_AUTO_TEST_CASE(S67_what_replaced_the_runs_handler_stays)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("replaces", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "afterwards ignored\n");
+    });
+}
+
+child const counts_anew("counts_anew", [](child_arguments const& args) {
+    runner r(under(args));
+    report([&] { r.run([] { (void)test::code_of(wait_for_ever); }); });
+    report([&] { r.run([] { (void)test::code_of(wait_for_ever); }); });
+    return report([&] { r.close(); });
+});
+
+BOOST_AUTO_TEST_CASE(S67_each_run_counts_anew_and_puts_the_default_back)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("counts_anew", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        while (p.out() != "ready\nafterwards default\nready\n")
+            p.wait_for_more();
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\nafterwards default\nready\nafterwards default\n"
+                              "afterwards default\n");
+    });
+}
+
+// -- beyond asyncio ----------------------------------------------------------------------
+
+child const with_options("with_options", [](child_arguments const& args) {
+    run_options o = under(args);
+    o.signals.clear();
+    if (args[1] == "term")
+        o.signals = {SIGINT, SIGTERM};
+    return report([&] { run(wait_for_ever, o); });
+});
+
+BOOST_AUTO_TEST_CASE(SIGTERM_can_be_given_the_same_meaning)
+{
+    each_policy([](std::string const& policy) {
+        for (int const number : {SIGINT, SIGTERM})
+        {
+            child_process p("with_options", {policy, "term"});
+            p.wait_for_line("ready");
+            p.signal(number);
+            BOOST_TEST(p.wait() == 0);
+            BOOST_TEST(p.out() == "ready\ninterrupted\nafterwards default\n");
+        }
+    });
+    child_process by_default("waits");
+    by_default.wait_for_line("ready");
+    by_default.signal(SIGTERM);
+    BOOST_TEST(by_default.wait() == -SIGTERM);
+}
+
+BOOST_AUTO_TEST_CASE(without_signals_in_the_options_the_default_stays)
+{
+    child_process p("with_options", {"default", "none"});
+    p.wait_for_line("ready");
+    p.signal(SIGINT);
+    BOOST_TEST(p.wait() == -SIGINT);
+}
+
+BOOST_AUTO_TEST_CASE(a_number_that_is_no_signal_is_refused)
+{
+    for (int const bad : {0, -1, 65})
+        BOOST_CHECK_EXCEPTION(run([] {}, {.signals = {bad}}), boost::system::system_error,
+                              test::fails_with(error::bad_config, {"signals"}));
+}
+
+child const holds_up("holds_up", [](child_arguments const& args) {
+    run_options o = under(args);
+    o.shutdown_timeout = 24h;
+    return report([&] {
+        run(
+            [] {
+                std::atomic<bool> waits_now = false;
+                (void)spawn(
+                    [&] {
+                        waits_now = true;
+                        while (!get_running_loop().is_closed())
+                            if (test::code_of([] { this_fiber::sleep_for(24h); }) &&
+                                !get_running_loop().is_closed())
+                                say("ready"); // cancelled, and waits again
+                    },
+                    {.name = "stubborn", .key = {}});
+                while (!waits_now)
+                    this_fiber::yield();
+            },
+            o);
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S70_S71_a_signal_ends_the_waiting_of_the_shutdown_and_everything_is_closed)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("holds_up", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready\ninterrupted\nafterwards default\n");
+        BOOST_TEST(p.err().find("\"stubborn\"") != std::string::npos);
+        BOOST_TEST(p.err().find("before a signal ended the waiting") != std::string::npos);
+    });
+}
+
+child const holds_its_thread("holds_its_thread", [](child_arguments const&) {
+    run([] {
+        say("ready");
+        for (;;)
+            ::pause();
+    });
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(a_loop_that_does_not_look_at_its_signals_leaves_the_third_to_the_system)
+{
+    child_process p("holds_its_thread");
+    p.wait_for_line("ready");
+    int status = 0;
+    // Signals of one number that come at once are one to the system, so more may be needed.
+    while ((status = p.try_wait()) == test::process::still_running)
+        p.signal(SIGINT);
+    BOOST_TEST(status == -SIGINT);
+}
