@@ -83,13 +83,31 @@ void shutdown::report(exception_context const& c) const noexcept
 
 void shutdown::run_main_until(std::shared_ptr<gate> const& g)
 {
-    callback_handle alarm = main_->call_at(deadline_, [m = main_.get()] { m->stop(); });
-    auto open = [](void* p) { return static_cast<gate*>(p)->awaited.load() == 0; };
+    auto const rung = std::make_shared<std::atomic<bool>>(false);
+    callback_handle alarm = main_->call_at(deadline_, [m = main_.get(), rung] {
+        *rung = true;
+        m->stop();
+    });
+    // Asked under the lock that `stop` takes: a stop that comes when the time is over, and that other
+    // threads of the loop take before this one is back, is seen here all the same.
+    struct question
+    {
+        gate& answers;
+        std::atomic<bool>& rung;
+        std::atomic<bool>& hurried;
+        bool may_leave_at_once;
+    } asked{*g, *rung, *hurried_, !main_->core().single()};
+    auto open = [](void* p) {
+        auto const& q = *static_cast<question*>(p);
+        return q.answers.awaited.load() == 0 || q.rung || (q.may_leave_at_once && q.hurried);
+    };
     // Somebody's stray stop ends a run early, so it is run again while there is time. The first
     // run is made whatever the time: what is ready then has its turn.
     do
-        main_->core().run(open, g.get());
-    while (g->awaited.load() != 0 && !time_is_over());
+    {
+        main_->core().run(open, &asked);
+        asked.may_leave_at_once = true;
+    } while (g->awaited.load() != 0 && !time_is_over());
     alarm.cancel();
 }
 
