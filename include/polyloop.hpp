@@ -7,10 +7,12 @@
 
 #include <polyloop/context/context.hpp>
 #include <polyloop/error.hpp>
+#include <polyloop/io/local_datagram_socket.hpp>
 #include <polyloop/io/local_listener.hpp>
 #include <polyloop/io/local_stream.hpp>
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/io/tcp_stream.hpp>
+#include <polyloop/io/udp_socket.hpp>
 #include <polyloop/loop/backend.hpp>
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/loop/loop_group.hpp>

@@ -6,11 +6,11 @@ usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
   --all       also a release build with a short run of example/run.sh, the sanitizers,
-              clang with a shared library, valgrind on a part, a minute of fuzzing, b2
-              (which makes a shared library, too), and the library used by two other
-              projects
-  --row NAME  one of these instead: debug release asan tsan clang valgrind fuzz b2
-              installed subdirectory
+              clang with a shared library, the tests of sockets and servers over Asio's
+              own sockets, valgrind on a part, a minute of fuzzing, b2 (which makes a
+              shared library, too), and the library used by two other projects
+  --row NAME  one of these instead: debug release asan tsan clang portable valgrind fuzz
+              b2 installed subdirectory
   --jobs N    processes at once, by default one per processor
 "
 
@@ -18,7 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
 all_packages=(clang-16 libclang-rt-16-dev valgrind libboost1.81-tools-dev)
 
-every_row=(debug release asan tsan clang valgrind fuzz b2 installed subdirectory)
+every_row=(debug release asan tsan clang portable valgrind fuzz b2 installed subdirectory)
 rows=() all=
 while (($#)); do
     case $1 in
@@ -58,6 +58,19 @@ run_release()
     local result=$root/build/log/compare_policies.json
     example/run.sh --json "$result" --duration 0.3
     test -s "$result"
+}
+
+# What streams, listeners and datagram sockets are where there is no epoll.
+run_portable()
+{
+    local programs=() source
+    for source in test/{io,server}/*.cpp; do
+        source=${source#test/}
+        source=${source%.cpp}
+        programs+=("${source/\//.}")
+    done
+    build portable "${programs[@]}"
+    ctest --preset portable --parallel "$jobs"
 }
 
 # What is built for memcheck: that which knows of fibers' stacks, with little waiting.
@@ -134,7 +147,7 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | fuzz | installed | release | subdirectory | valgrind) "run_$1" ;;
+        b2 | fuzz | installed | portable | release | subdirectory | valgrind) "run_$1" ;;
         *) run_preset "$1" ;;
     esac
 }

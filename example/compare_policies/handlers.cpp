@@ -82,15 +82,23 @@ polyloop::server start_echo(
         boost::system::error_code ignored; // of a client that has gone already
         client.set_option(polyloop::tcp::no_delay(true), ignored);
     };
+    // Policies are compared: they place the connections, and not the system.
+    polyloop::server_options const options{.listener_per_loop = false};
     return listening(where, [&] {
         if (how == style::fiber)
-            return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
+            return polyloop::start_server(
+                where,
+                [prepare](polyloop::tcp::socket client) {
+                    prepare(client);
+                    echo_in_fiber(std::move(client));
+                },
+                options);
+        return polyloop::start_server(
+            where,
+            [prepare](polyloop::tcp::socket client) {
                 prepare(client);
-                echo_in_fiber(std::move(client));
-            });
-        return polyloop::start_server(where, [prepare](polyloop::tcp::socket client) {
-            prepare(client);
-            return echo_in_coroutine(std::move(client));
-        });
+                return echo_in_coroutine(std::move(client));
+            },
+            options);
     });
 }

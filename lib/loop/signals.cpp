@@ -209,9 +209,9 @@ bool signal_is_default(int number) noexcept
 }
 
 std::shared_ptr<signal_watch> signal_watch::start(loop_core& core, rank r,
-                                                  std::function<void(int)> f)
+                                                  std::function<void(int)> tell)
 {
-    std::shared_ptr<signal_watch> w(new signal_watch(core, r, std::move(f)));
+    std::shared_ptr<signal_watch> w(new signal_watch(core, r, std::move(tell)));
     std::lock_guard const lock(w->mutex_);
     w->wait();
     return w;

@@ -121,6 +121,11 @@ context_kind event_loop_policy::unit() const noexcept
     return context_kind::thread;
 }
 
+bool event_loop_policy::spreads_evenly() const noexcept
+{
+    return false;
+}
+
 void event_loop_policy::join_run(event_loop const& main, event_loop& loop)
 {
     auto policy = std::static_pointer_cast<event_loop_policy>(main.core().shared_ambient());

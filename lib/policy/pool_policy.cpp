@@ -199,6 +199,11 @@ void pool_policy::stop()
         r->allowed.restore();
 }
 
+bool pool_policy::spreads_evenly() const noexcept
+{
+    return strategy_.target<placement::round_robin>() != nullptr;
+}
+
 std::vector<std::shared_ptr<event_loop>> pool_policy::loops() const
 {
     auto const r = current();

@@ -13,8 +13,10 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace polyloop {
 namespace detail {
@@ -26,34 +28,101 @@ bool is_end_of_connection(boost::system::error_code const& ec) noexcept
            ec == e::operation_aborted;
 }
 
-/// Two tasks serve a server: one accepts until it is closed, one waits after that until the last
-/// connection is over, so that others can wait for either by joining.
+namespace {
+
+/// Whether the system spreads connections over all sockets that listen at one endpoint.
+#if defined(__linux__) && defined(SO_REUSEPORT)
+constexpr bool system_spreads = true;
+constexpr int reuse_port_name = SO_REUSEPORT;
+#else
+constexpr bool system_spreads = false;
+constexpr int reuse_port_name = 0;
+#endif
+
+/// Lets others listen where this one does.
+struct reuse_port
+{
+    int level(asio::ip::tcp const&) const noexcept
+    {
+        return SOL_SOCKET;
+    }
+    int name(asio::ip::tcp const&) const noexcept
+    {
+        return reuse_port_name;
+    }
+    int const* data(asio::ip::tcp const&) const noexcept
+    {
+        return &on;
+    }
+    std::size_t size(asio::ip::tcp const&) const noexcept
+    {
+        return sizeof on;
+    }
+
+    int on = 1;
+};
+
+/// The loops that shall have a listener each; none where one listener serves all.
+std::vector<std::shared_ptr<event_loop>> listening_loops(event_loop& loop,
+                                                         server_options const& options)
+{
+    bool const wanted = options.listener_per_loop.value_or(false);
+    if (wanted && !system_spreads)
+        throw_error(error::option_unsupported,
+                    "server_options::listener_per_loop: this system does not spread connections "
+                    "over several listeners; leave it unset");
+    if (wanted && options.max_connections != 0)
+        throw_error(error::bad_config,
+                    "server_options::listener_per_loop cannot keep to max_connections, which is "
+                    "for all loops together; leave one of them unset");
+    auto const policy = get_event_loop_policy();
+    if (!options.listener_per_loop.value_or(system_spreads && policy->spreads_evenly() &&
+                                            options.max_connections == 0))
+        return {};
+    auto loops = policy->loops();
+    auto const is_caller = [&](auto const& l) { return l.get() == &loop; };
+    if (loops.size() < 2 || std::none_of(loops.begin(), loops.end(), is_caller))
+        loops.clear();
+    return loops;
+}
+
+} // namespace
+
+/// A task accepts until the server is closed, one for each listener, and where there are several,
+/// one more waits for all of them. Another one waits after that until the last connection is over,
+/// so that others can wait for either by joining.
 class server_state : public std::enable_shared_from_this<server_state>
 {
   public:
     server_state(event_loop& loop, tcp::endpoint const& endpoint, connection_starter start,
                  server_options options)
         : loop_(&loop), options_(std::move(options)), start_(std::move(start)),
-          acceptor_(std::in_place, loop.io_context()), count_(std::make_shared<connection_count>())
+          count_(std::make_shared<connection_count>())
     {
         if (options_.unit == context_kind::thread)
             throw_error(error::bad_config, "server_options::unit is thread: a connection gets a "
                                            "strand or a fiber");
-        acceptor_->open(endpoint.protocol());
-        if (options_.reuse_address)
-            acceptor_->set_option(tcp::acceptor::reuse_address(true));
-        acceptor_->bind(endpoint);
-        acceptor_->listen(options_.backlog);
-        endpoint_ = acceptor_->local_endpoint();
+        auto const loops = listening_loops(loop, options_);
+        listeners_.reserve(std::max<std::size_t>(loops.size(), 1));
+        add_listener(loops.empty() ? loop : *loops[0], endpoint, false);
+        endpoint_ = listeners_[0].acceptor->local_endpoint();
+        if (loops.size() > 1)
+        {
+            // Only now: had it said so before, it could have shared the port with a stranger.
+            listeners_[0].acceptor->set_option(reuse_port());
+            for (std::size_t i = 1; i != loops.size(); ++i)
+                add_listener(*loops[i], endpoint_, true);
+        }
+        for (listener& l : listeners_)
+            l.acceptor->listen(options_.backlog);
     }
 
     server serve(event_loop& loop)
     {
         auto self = shared_from_this();
-        accepting_ = spawn(loop, [l = listening(self)] { l.state->accept_until_closed(); },
-                           {.name = options_.name, .key = {}});
         try
         {
+            start_accepting(self);
             draining_ = spawn(
                 loop,
                 [self, accepting = accepting_]() mutable {
@@ -84,8 +153,12 @@ class server_state : public std::enable_shared_from_this<server_state>
     }
     void close()
     {
-        if (!closed_.exchange(true))
+        if (closed_.exchange(true))
+            return;
+        if (listeners_.size() == 1)
             accepting_.cancel();
+        else
+            cancel_parts();
     }
     void wait_closed()
     {
@@ -121,11 +194,25 @@ class server_state : public std::enable_shared_from_this<server_state>
     }
 
   private:
-    /// In the accepting task's callable: however that ends, and if it never starts, nobody
+    using pause = std::chrono::milliseconds;
+    static constexpr pause first_pause{10};
+    static constexpr pause longest_pause{1000};
+
+    /// Its accepting task's.
+    struct listener
+    {
+        event_loop* loop;
+        std::optional<tcp::acceptor> acceptor;
+        std::size_t failures = 0;
+        pause next_pause = first_pause;
+    };
+
+    /// In an accepting task's callable: however that ends, and if it never starts, nobody
     /// listens any more. The callable is destroyed on the loop.
     struct listening
     {
-        explicit listening(std::shared_ptr<server_state> s) noexcept : state(std::move(s))
+        listening(std::shared_ptr<server_state> s, listener& l) noexcept
+            : state(std::move(s)), own(&l)
         {
         }
         listening(listening&&) noexcept = default;
@@ -135,30 +222,92 @@ class server_state : public std::enable_shared_from_this<server_state>
             if (!state)
                 return;
             state->closed_ = true;
-            state->acceptor_.reset();
+            own->acceptor.reset();
+        }
+
+        std::shared_ptr<server_state> state;
+        listener* own;
+    };
+
+    /// In the callable of the task that waits for several of these: they end with it.
+    struct waiting
+    {
+        explicit waiting(std::shared_ptr<server_state> s) noexcept : state(std::move(s))
+        {
+        }
+        waiting(waiting&&) noexcept = default;
+        waiting& operator=(waiting&&) = delete;
+        ~waiting()
+        {
+            if (state)
+                state->cancel_parts();
         }
 
         std::shared_ptr<server_state> state;
     };
 
-    using pause = std::chrono::milliseconds;
-    static constexpr pause first_pause{10};
-    static constexpr pause longest_pause{1000};
-
-    void accept_until_closed()
+    void add_listener(event_loop& loop, tcp::endpoint const& endpoint, bool shares)
     {
-        event_loop& loop = get_running_loop();
+        listener& l = listeners_.emplace_back(listener{&loop, {}});
+        tcp::acceptor& a = l.acceptor.emplace(loop.io_context());
+        a.open(endpoint.protocol());
+        if (options_.reuse_address)
+            a.set_option(tcp::acceptor::reuse_address(true));
+        if (shares)
+            a.set_option(reuse_port());
+        a.bind(endpoint);
+    }
+
+    task<> start_accepting(std::shared_ptr<server_state> const& self, listener& l)
+    {
+        return spawn(*l.loop,
+                     [in = listening(self, l)] { in.state->accept_until_closed(*in.own); },
+                     {.name = options_.name, .key = {}});
+    }
+    void start_accepting(std::shared_ptr<server_state> const& self)
+    {
+        if (listeners_.size() == 1)
+        {
+            accepting_ = start_accepting(self, listeners_[0]);
+            return;
+        }
+        for (listener& l : listeners_)
+            parts_.push_back(start_accepting(self, l));
+        accepting_ = spawn(*loop_, [w = waiting(self)] { w.state->wait_for_parts(); },
+                           {.name = options_.name + " listeners", .key = {}});
+    }
+
+    void cancel_parts()
+    {
+        for (task<> t : parts_)
+            t.cancel();
+    }
+    void wait_for_parts()
+    {
+        std::exception_ptr failure;
+        for (task<> t : parts_)
+            try
+            {
+                t.join();
+            }
+            catch (...) // also the cancellation of this task
+            {
+                if (!failure)
+                    failure = std::current_exception();
+                cancel_parts();
+            }
+        for (task<> t : parts_)
+            t.join_for(std::chrono::nanoseconds::max());
+        if (failure)
+            unless_closed(failure);
+    }
+
+    /// Throws it, but for the cancellation of a server that was closed.
+    void unless_closed(std::exception_ptr const& failure) const
+    {
         try
         {
-            for (;;)
-            {
-                if (options_.max_connections != 0)
-                    count_->wait_at_most(options_.max_connections - 1);
-                if (std::exception_ptr const failure = accept_one())
-                    back_off(loop, failure);
-                else
-                    recovered(loop);
-            }
+            std::rethrow_exception(failure);
         }
         catch (boost::system::system_error const& e)
         {
@@ -167,14 +316,34 @@ class server_state : public std::enable_shared_from_this<server_state>
         }
     }
 
+    void accept_until_closed(listener& l)
+    {
+        try
+        {
+            for (;;)
+            {
+                if (options_.max_connections != 0)
+                    count_->wait_at_most(options_.max_connections - 1);
+                if (std::exception_ptr const failure = accept_one(l))
+                    back_off(l, failure);
+                else
+                    recovered(l);
+            }
+        }
+        catch (...)
+        {
+            unless_closed(std::current_exception());
+        }
+    }
+
     /// What went wrong, null if nothing did: with the accepting, with the placing (a strategy of
     /// somebody's own), or for want of memory or a stack. Throws `operation_aborted` alone.
-    std::exception_ptr accept_one()
+    std::exception_ptr accept_one(listener& l)
     {
         boost::system::error_code ec;
         try
         {
-            accept_one(ec);
+            accept_one(l, ec);
         }
         catch (boost::system::system_error const& e)
         {
@@ -193,13 +362,16 @@ class server_state : public std::enable_shared_from_this<server_state>
         return std::make_exception_ptr(boost::system::system_error(ec));
     }
 
-    void accept_one(boost::system::error_code& ec)
+    void accept_one(listener& l, boost::system::error_code& ec)
     {
         context_kind const unit = options_.unit.value_or(
             get_event_loop_policy()->unit() == context_kind::strand ? context_kind::strand
                                                                     : context_kind::fiber);
-        event_loop& loop = place_context({.kind = unit, .key = {}, .name = options_.name});
-        tcp::socket socket = acceptor_->async_accept(loop.io_context(), use_fiber[ec]);
+        event_loop& loop =
+            listeners_.size() == 1
+                ? place_context({.kind = unit, .key = {}, .name = options_.name})
+                : *l.loop;
+        tcp::socket socket = l.acceptor->async_accept(loop.io_context(), use_fiber[ec]);
         if (ec)
             return;
         std::optional<strand> on;
@@ -209,39 +381,38 @@ class server_state : public std::enable_shared_from_this<server_state>
                options_.name + " connection");
     }
 
-    void back_off(event_loop& loop, std::exception_ptr const& failure)
+    void back_off(listener& l, std::exception_ptr const& failure)
     {
-        if (failures_++ == 0)
+        if (l.failures++ == 0)
         {
-            pause_ = first_pause;
-            loop.call_exception_handler(
+            l.next_pause = first_pause;
+            l.loop->call_exception_handler(
                 {options_.name + " cannot accept connections, and goes on trying",
                  failure, options_.name});
         }
-        this_fiber::sleep_for(pause_);
-        pause_ = std::min(2 * pause_, longest_pause);
+        this_fiber::sleep_for(l.next_pause);
+        l.next_pause = std::min(2 * l.next_pause, longest_pause);
     }
 
-    void recovered(event_loop& loop)
+    void recovered(listener& l)
     {
-        if (failures_ == 0)
+        if (l.failures == 0)
             return;
-        loop.call_exception_handler({options_.name + " accepts connections again, after " +
-                                         std::to_string(failures_) + " failures",
+        l.loop->call_exception_handler({options_.name + " accepts connections again, after " +
+                                         std::to_string(l.failures) + " failures",
                                      nullptr, options_.name});
-        failures_ = 0;
+        l.failures = 0;
     }
 
     // Asked for only while `draining_` is not done; it is done when its loop is closed.
     event_loop* const loop_;
     server_options const options_;
     connection_starter const start_;
-    std::optional<tcp::acceptor> acceptor_; // the accepting task's
+    std::vector<listener> listeners_;
     tcp::endpoint endpoint_;
     std::shared_ptr<connection_count> const count_;
     std::atomic<bool> closed_ = false;
-    std::size_t failures_ = 0;
-    pause pause_ = first_pause;
+    std::vector<task<>> parts_; // where there are several listeners
     task<> accepting_;
     task<> draining_;
 };

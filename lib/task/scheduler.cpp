@@ -160,6 +160,7 @@ void scheduler::unwind() noexcept
 {
     if (core_.debug() && !core_.tasks_named())
         report_pending();
+
     int idle = 0;
     for (int round = 0; round != task_base::unwind_limit; ++round)
     {

@@ -32,7 +32,8 @@ constinit std::array<padded_lock, 64> gates{};
                               g.lock.unlock();
                       }});
 
-/// `object_wait` with a limit: whoever takes the waiter off its object's list decides how the wait ends.
+/// `object_wait` with a limit: whoever takes the waiter off its object's list decides how the wait
+/// ends.
 struct limited_wait : object_wait, timer_node
 {
     limited_wait(fiber& f, waiter& w, wait_place p, steady_time limit) noexcept

@@ -52,6 +52,14 @@ namespace {
 std::string const policies[] = {"default", "fiber loops=2", "shared loops=2"};
 std::string const get = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 
+#if defined(__SANITIZE_ADDRESS__)
+// The checks of vptr that come along with it look at memory through a pipe. Where there is no
+// descriptor for that they take good objects for bad ones.
+constexpr bool descriptors_run_out = false;
+#else
+constexpr bool descriptors_run_out = true;
+#endif
+
 /// What /proc tells of a process.
 long status_field(process const& p, std::string const& field)
 {
@@ -330,6 +338,8 @@ BOOST_DATA_TEST_CASE(half_open_connections, data::make(policies), policy)
 
 BOOST_DATA_TEST_CASE(without_descriptors_it_waits_and_goes_on, data::make(policies), policy)
 {
+    if (!descriptors_run_out)
+        return;
     server s({"--policy", policy}, 256);
     std::list<raw_client> clients;
     for (int i = 0; i != 300; ++i) // those beyond the limit wait in the system
@@ -450,9 +460,12 @@ class flood
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr unsigned per_process = 1250; // a sanitizer's server is slow
+// A sanitizer's server is slow, and keeps what was freed for a while.
+constexpr unsigned per_process = 1250;
+constexpr bool at_full_speed = false;
 #else
 constexpr unsigned per_process = 5000;
+constexpr bool at_full_speed = true;
 #endif
 
 } // namespace
@@ -460,7 +473,9 @@ constexpr unsigned per_process = 5000;
 BOOST_DATA_TEST_CASE(a_flood_of_connections, data::make(policies), policy)
 {
     // Many more come in half a second than there are descriptors, even to a slow machine.
-    server s({"--policy", policy, "--limit-idle", "0.5"}, 1000);
+    server s({"--policy", policy, "--limit-idle", "0.5", "--limit-connections",
+              descriptors_run_out ? "0" : "900"},
+             1000);
     long after_a_part = 0;
     for (unsigned const part : {per_process / 4, per_process})
     {
@@ -478,8 +493,11 @@ BOOST_DATA_TEST_CASE(a_flood_of_connections, data::make(policies), policy)
         if (after_a_part == 0)
             after_a_part = resident_kib(s.program());
     }
-    BOOST_TEST(resident_kib(s.program()) < after_a_part + 8192);
-    BOOST_TEST(contains(s.errors(), "Too many open files"));
+    if (at_full_speed)
+    {
+        BOOST_TEST(resident_kib(s.program()) < after_a_part + 8192);
+        BOOST_TEST(contains(s.errors(), "Too many open files"));
+    }
     BOOST_TEST(s.errors().size() < 100'000u);
     s.stop();
 }

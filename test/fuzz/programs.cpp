@@ -3,14 +3,15 @@
 // (See accompanying file LICENSE or https://www.boost.org/LICENSE_1_0.txt)
 
 // Random programs of fibers over several loops: they spawn, wait, cancel, time out, lock, send and
-// close. What has to hold in every one of them: nothing is lost, nothing comes twice, all
-// end, nothing is leaked.
+// close, also through streams between the loops. What has to hold in every one of them: nothing is
+// lost, nothing comes twice, all end, nothing is leaked.
 //
 // The first byte chooses the policy. The others are the code that all fibers of the program run,
 // each from where its parent says, in a circle, until its steps are used up.
 
 #include <polyloop.hpp>
 
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 
 #include <array>
@@ -25,6 +26,8 @@
 #include <stdexcept>
 #include <utility>
 #include <vector>
+
+#include <sys/socket.h>
 
 using namespace polyloop;
 using namespace std::chrono_literals;
@@ -45,6 +48,41 @@ struct broken : std::runtime_error
     broken() : std::runtime_error("thrown by the program")
     {
     }
+};
+
+/// One end of a stream, of which one fiber reads at a time, and one writes. What goes in is
+/// counted, and has to come out in order.
+struct stream_end
+{
+    std::optional<local_stream> stream;
+    std::atomic<bool> read = false;
+    std::atomic<bool> written = false;
+    std::uint8_t in = 0; // of who reads
+    std::uint8_t out = 0; // of who writes
+};
+
+/// Sets a flag for a scope, unless somebody else has it.
+class turn_at
+{
+  public:
+    explicit turn_at(std::atomic<bool>& f) : flag_(f), mine_(!f.exchange(true))
+    {
+    }
+    turn_at(turn_at const&) = delete;
+    turn_at& operator=(turn_at const&) = delete;
+    ~turn_at()
+    {
+        if (mine_)
+            flag_ = false;
+    }
+    explicit operator bool() const
+    {
+        return mine_;
+    }
+
+  private:
+    std::atomic<bool>& flag_;
+    bool mine_;
 };
 
 /// What all fibers of a program share.
@@ -90,6 +128,10 @@ class world
             events_[how & 1].set();
     }
 
+    /// In the run: each end on another loop, as far as there are several.
+    void open_streams();
+    void use_stream(std::uint8_t how);
+
     void check();
 
     std::atomic<int> alive = 0; // callables and frames
@@ -122,6 +164,7 @@ class world
     std::array<std::atomic<int>, 2> inside_ = {};
     std::array<event, 2> events_;
     std::array<channel<int>, 3> channels_{channel<int>(0), channel<int>(1), channel<int>(7)};
+    std::array<stream_end, 4> ends_; // two and two
     std::atomic<int> next_item_ = 0;
     std::array<std::atomic<std::uint8_t>, most_items> fate_ = {};
     std::array<std::atomic<int>, most_items> received_ = {};
@@ -234,7 +277,11 @@ class machine
                 throw broken();
             break;
         case 15:
-            return how >= 64;
+            if (how < 64)
+                return false;
+            if (how >= 128)
+                talk(how, main);
+            break;
         }
         return true;
     }
@@ -262,6 +309,24 @@ class machine
             throw;
         }
         --depth_;
+    }
+
+    void talk(std::uint8_t how, bool main)
+    {
+        if (!main)
+        {
+            world_.use_stream(how);
+            return;
+        }
+        try
+        {
+            timeout(some_time(how), [&] { world_.use_stream(how); });
+        }
+        catch (boost::system::system_error const& e)
+        {
+            if (e.code() != boost::asio::error::timed_out)
+                throw;
+        }
     }
 
     /// For ever only in fibers that somebody cancels in the end.
@@ -382,9 +447,61 @@ void world::wait(std::uint8_t how)
         e.wait();
 }
 
+void world::open_streams()
+{
+    auto const loops = get_event_loop_policy()->loops();
+    for (std::size_t i = 0; i != ends_.size(); i += 2)
+    {
+        int fds[2];
+        MUST_HOLD(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+        for (std::size_t k = 0; k != 2; ++k)
+            ends_[i + k].stream.emplace(
+                loops.empty() ? get_running_loop() : *loops[(i + k) % loops.size()],
+                boost::asio::local::stream_protocol(), fds[k]);
+    }
+}
+
+void world::use_stream(std::uint8_t how)
+{
+    std::size_t const i = how & 3;
+    stream_end& end = ends_[i];
+    boost::system::error_code ec;
+    switch ((how >> 2) % 8)
+    {
+    case 0:
+    case 1:
+    case 2:
+        if (turn_at const mine{end.written})
+            if (end.stream->write_some(boost::asio::buffer(&end.out, 1), ec) == 1)
+                ++end.out;
+        break;
+    case 3:
+    case 4:
+    case 5:
+        if (turn_at const mine{end.read})
+        {
+            std::uint8_t byte = 0;
+            if (end.stream->read_some(boost::asio::buffer(&byte, 1), ec) == 1)
+                MUST_HOLD(byte == end.in++);
+        }
+        break;
+    case 6:
+        end.stream->cancel();
+        break;
+    case 7:
+        if (how & 64)
+            end.stream->close();
+        break;
+    }
+    if (ec == boost::asio::error::operation_aborted)
+        throw boost::system::system_error(ec); // maybe the fiber's own
+}
+
 /// When the run is over.
 void world::check()
 {
+    for (std::size_t i = 0; i != ends_.size(); ++i)
+        MUST_HOLD(!ends_[i].read && !ends_[i].written);
     for (auto const& t : tasks_)
         MUST_HOLD(t.done());
     tasks_.clear(); // and with them callables that never ran
@@ -435,6 +552,7 @@ void run_program(std::uint8_t const* data, std::size_t size)
             r.run([&] {
                 for (auto const& loop : get_event_loop_policy()->loops())
                     loop->set_exception_handler(ignore);
+                w.open_streams();
                 machine(w, 0).run(true);
             });
         }

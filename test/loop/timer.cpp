@@ -207,6 +207,13 @@ BOOST_AUTO_TEST_CASE(a_timer_is_moved_and_destroyed_with_its_waits)
     test::run_ready(loop);
     BOOST_TEST(ended.size() == 2u);
     BOOST_TEST(ended.back() == aborted);
+    // What is assigned to ends its waits, as long as the other one lives.
+    timer first(loop, 24h), second(loop, 24h);
+    first.async_wait(note);
+    first = std::move(second);
+    test::run_ready(loop);
+    BOOST_TEST(ended.size() == 3u);
+    BOOST_TEST(ended.back() == aborted);
     // One that fires is gone in its own handler.
     std::optional<timer> own(std::in_place, loop, 0ms);
     own->async_wait([&](error_code) {

@@ -21,9 +21,12 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <cstdio>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -154,39 +157,155 @@ BOOST_AUTO_TEST_CASE(serves_fiber_and_coroutine_handlers)
     });
 }
 
+namespace {
+
+/// How many sockets of the system listen at a port of IPv4.
+int listeners_at(unsigned short port)
+{
+    std::ifstream table("/proc/net/tcp");
+    char own[8];
+    std::snprintf(own, sizeof own, ":%04X", port);
+    int n = 0;
+    // number: local address:port, remote one, state; 0A is listening
+    for (std::string number, local, remote, state, rest;
+         table >> number >> local >> remote >> state && std::getline(table, rest);)
+        n += local.ends_with(own) && state == "0A";
+    return n;
+}
+
+/// How many connections each loop got, all of which stay open.
+std::map<event_loop*, int> counts_of_loops(int connections, server_options options,
+                                           int listeners)
+{
+    std::mutex mutex;
+    std::map<event_loop*, int> counts;
+    std::atomic<bool> at_home = true;
+    server s = start_server(
+        any_port,
+        [&](tcp::socket c) {
+            event_loop& here = get_running_loop();
+            if (&c.get_executor().context() != &here.io_context())
+                at_home = false;
+            {
+                std::lock_guard const lock(mutex);
+                ++counts[&here];
+            }
+            echo_in_a_fiber(std::move(c));
+        },
+        options);
+    std::vector<tcp::socket> clients;
+    for (int i = 0; i != connections; ++i)
+    {
+        clients.push_back(connected(s.endpoint()));
+        echoed(clients.back(), "x");
+    }
+    BOOST_TEST(at_home);
+    BOOST_TEST(listeners_at(s.endpoint().port()) == listeners);
+    BOOST_TEST(s.connections() == static_cast<std::size_t>(connections));
+    clients.clear();
+    s.close();
+    s.wait_closed();
+    return counts;
+}
+
+} // namespace
+
 BOOST_AUTO_TEST_CASE(connections_are_placed_by_the_policy_and_accepted_there)
 {
-    for (char const* const text : {"fiber loops=3", "strand loops=3"})
+    struct
+    {
+        char const* policy;
+        server_options options;
+    } const all[] = {{"fiber loops=3", {.listener_per_loop = false}},
+                     {"strand loops=3", {.listener_per_loop = false}},
+                     {"fiber loops=3", {.max_connections = 100}}};
+    for (auto const& [text, options] : all)
         BOOST_TEST_CONTEXT(text)
             run(
-                [] {
-                    std::mutex mutex;
-                    std::map<event_loop*, int> counts;
-                    std::atomic<bool> at_home = true;
-                    server s = start_server(any_port, [&](tcp::socket c) {
-                        event_loop& here = get_running_loop();
-                        if (&c.get_executor().context() != &here.io_context())
-                            at_home = false;
-                        {
-                            std::lock_guard const lock(mutex);
-                            ++counts[&here];
-                        }
-                        echo_in_a_fiber(std::move(c));
-                    });
-                    std::vector<tcp::socket> clients;
-                    for (int i = 0; i != 30; ++i)
-                    {
-                        clients.push_back(connected(s.endpoint()));
-                        echoed(clients.back(), "x");
-                    }
-                    BOOST_TEST(at_home);
+                [&, &o = options] {
+                    auto const counts = counts_of_loops(30, o, 1);
                     BOOST_TEST(counts.size() == 3u);
                     for (auto const& [loop, n] : counts)
                         BOOST_TEST(n == 10); // round robin
-                    BOOST_TEST(s.connections() == 30u);
-                    s.close();
                 },
                 {.policy = make_policy(text)});
+    // A strategy that was chosen is asked.
+    run([] { BOOST_TEST(counts_of_loops(30, {}, 1).size() == 1u); },
+        {.policy = make_policy("fiber loops=3 placement=by_key")});
+}
+
+BOOST_AUTO_TEST_CASE(each_loop_has_a_listener_where_the_system_spreads)
+{
+    for (char const* const text : {"fiber loops=3", "strand loops=3"})
+        for (std::optional<bool> const wanted : {std::optional<bool>(), std::optional(true)})
+            BOOST_TEST_CONTEXT(text)
+                run(
+                    [&] {
+                        // One that gets none of 90, by chance: once in 10^15.
+                        auto const counts =
+                            counts_of_loops(90, {.listener_per_loop = wanted}, 3);
+                        BOOST_TEST(counts.size() == 3u);
+                    },
+                    {.policy = make_policy(text)});
+}
+
+BOOST_AUTO_TEST_CASE(all_listeners_have_one_port_and_close_together)
+{
+    run(
+        [] {
+            server s = start_server(any_port, echo_in_a_fiber, {.listener_per_loop = true});
+            // The port is taken, for another server as for anybody.
+            BOOST_CHECK_EXCEPTION(start_server(s.endpoint(), echo_in_a_fiber),
+                                  boost::system::system_error,
+                                  test::fails_with(make_error_code(asio::error::address_in_use)));
+            std::vector<tcp::socket> clients;
+            for (int i = 0; i != 40; ++i)
+            {
+                clients.push_back(connected(s.endpoint()));
+                echoed(clients.back(), "before");
+            }
+            s.close();
+            BOOST_TEST(!s.is_serving());
+            s.serve_forever(); // returns once all have ended
+            BOOST_TEST(listeners_at(s.endpoint().port()) == 0);
+            for (int i = 0; i != 40; ++i)
+            {
+                tcp::socket c(get_running_loop().io_context());
+                error_code ec;
+                c.async_connect(s.endpoint(), use_fiber[ec]);
+                BOOST_TEST(ec == asio::error::connection_refused);
+            }
+            for (tcp::socket& c : clients)
+                BOOST_TEST(echoed(c, "after") == "after");
+            clients.clear();
+            s.wait_closed();
+            BOOST_TEST(s.connections() == 0u);
+            // At once, and given up by who serves.
+            server brief = start_server(any_port, echo_in_a_fiber, {.listener_per_loop = true});
+            brief.close();
+            brief.wait_closed();
+            server given_up = start_server(any_port, echo_in_a_fiber, {.listener_per_loop = true});
+            std::atomic<bool> begun = false;
+            task<> serving = spawn([given_up, &begun]() mutable {
+                begun = true;
+                given_up.serve_forever();
+            });
+            tcp::socket c = connected(given_up.endpoint());
+            echoed(c, "x");
+            while (!begun)
+                this_fiber::yield();
+            serving.cancel();
+            BOOST_TEST(test::code_of([&] { serving.join(); }) ==
+                       asio::error::operation_aborted);
+            BOOST_TEST(!given_up.is_serving());
+            c.close();
+            given_up.wait_closed();
+            BOOST_CHECK_EXCEPTION(
+                start_server(any_port, echo_in_a_fiber,
+                             {.max_connections = 1, .listener_per_loop = true}),
+                boost::system::system_error, test::fails_with(error::bad_config));
+        },
+        {.policy = make_policy("fiber loops=3")});
 }
 
 BOOST_AUTO_TEST_CASE(the_unit_of_the_policy_or_of_the_options)
@@ -282,9 +401,15 @@ BOOST_AUTO_TEST_CASE(a_cancelled_serve_forever_closes_the_server)
 {
     test::under_every_policy([] {
         server s = start_server(any_port, echo_in_a_fiber);
-        task<> serving = spawn([s]() mutable { s.serve_forever(); });
+        std::atomic<bool> begun = false; // one that is cancelled before serves nobody
+        task<> serving = spawn([s, &begun]() mutable {
+            begun = true;
+            s.serve_forever();
+        });
         tcp::socket c = connected(s.endpoint());
         echoed(c, "x");
+        while (!begun)
+            this_fiber::yield();
         serving.cancel();
         BOOST_TEST(test::code_of([&] { serving.join(); }) == asio::error::operation_aborted);
         BOOST_TEST(!s.is_serving());

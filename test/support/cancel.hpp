@@ -17,7 +17,8 @@
 
 namespace test {
 
-/// Returns when the request stands, and its message has not reached the loop, which the caller holds.
+/// Returns when the request stands, and its message has not reached the loop, which the caller
+/// holds.
 inline void cancel_from_a_thread(polyloop::task<> t)
 {
     std::thread([&t] { t.cancel(); }).join();

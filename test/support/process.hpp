@@ -99,6 +99,9 @@ public:
 
     void signal(int number) const { ::kill(pid_, number); }
 
+    /// -1 after `wait`.
+    pid_t pid() const { return pid_; }
+
     /// Waits for more output, of whatever kind.
     void wait_for_more(std::chrono::seconds limit = default_limit)
     {
@@ -117,8 +120,6 @@ public:
         pid_ = -1;
         return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
     }
-    /// -1 after `wait`.
-    pid_t pid() const { return pid_; }
 
     /// What was read so far; all of it after `wait`.
     std::string const& out() const { return out_.text; }

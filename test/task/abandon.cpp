@@ -6,6 +6,10 @@
 // leaked, and nothing hangs.
 #define BOOST_TEST_MODULE task.abandon
 
+#include <polyloop/io/local_stream.hpp>
+#include <polyloop/io/tcp_listener.hpp>
+#include <polyloop/io/tcp_stream.hpp>
+#include <polyloop/io/udp_socket.hpp>
 #include <polyloop/sync/event.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
@@ -207,6 +211,73 @@ void socket_program(watch& w)
     echo.join();
 }
 
+/// The same on streams, which wait in another way, with one that is accepted, and datagrams.
+void stream_program(watch& w)
+{
+    event_loop& loop = get_running_loop();
+    asio::local::stream_protocol::socket a(loop.io_context()), b(loop.io_context());
+    asio::local::connect_pair(a, b);
+    struct ends
+    {
+        local_stream first, second;
+        tcp_listener listener;
+        udp_socket from, to;
+    };
+    auto const loopback = asio::ip::address_v4::loopback();
+    auto all = std::make_shared<ends>(
+        ends{local_stream(loop, std::move(a)), local_stream(loop, std::move(b)),
+             tcp_listener(loop, {loopback, 0}), udp_socket(loop, {loopback, 0}),
+             udp_socket(loop, {loopback, 0})});
+    auto echo = spawn(loop, [&w, all, c = counted()] {
+        std::shared_ptr<void> const hang_up(nullptr, [&](void*) { all->second.close(); });
+        char byte[1];
+        for (int i = 0; i != 3; ++i)
+        {
+            w.wait();
+            asio::read(all->second, asio::buffer(byte));
+            w.wait();
+            asio::write(all->second, asio::buffer(byte));
+        }
+        w.wait();
+        tcp_stream peer = all->listener.accept();
+        w.wait();
+        peer.read_some(asio::buffer(byte));
+    });
+    char byte[1] = {'x'};
+    for (int i = 0; i != 3; ++i)
+    {
+        w.wait();
+        asio::write(all->first, asio::buffer(byte));
+        w.wait();
+        if (i == 1)
+            asio::async_read(all->first, asio::buffer(byte), use_fiber);
+        else
+            asio::read(all->first, asio::buffer(byte));
+    }
+    tcp_stream peer(loop);
+    w.wait();
+    peer.connect(all->listener.local_endpoint());
+    all->to.expires_after(1h);
+    auto receives = spawn(loop, [&w, all, c = counted()] {
+        char none;
+        w.wait();
+        all->to.receive(asio::buffer(&none, 1));
+    });
+    w.wait();
+    this_fiber::yield();
+    all->from.send_to(asio::buffer(byte), all->to.local_endpoint());
+    w.wait();
+    receives.join();
+    // Nobody waits for it: it is there until the loop ends, or the stream.
+    peer.async_read_some(asio::buffer(byte),
+                         [c = counted()](boost::system::error_code, std::size_t) {});
+    w.wait();
+    this_fiber::yield();
+    peer.close();
+    w.wait();
+    echo.join_for(1h);
+}
+
 asio::awaitable<counted> doze(watch& w)
 {
     counted const c;
@@ -260,7 +331,8 @@ std::ostream& operator<<(std::ostream& out, program const& p)
 program const programs[] = {
     {"nested", nested_program},       {"detached", detached_program},
     {"cleanup", cleanup_program},     {"sockets", socket_program},
-    {"coroutines", coroutine_program}, {"callbacks", callbacks_program},
+    {"streams", stream_program},      {"coroutines", coroutine_program},
+    {"callbacks", callbacks_program},
 };
 
 /// Calls `attempt(k)`, which gives the number of waits it saw, for k = 1, 2, ... until the program

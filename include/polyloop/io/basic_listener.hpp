@@ -18,11 +18,14 @@ namespace polyloop {
 /// Waiting, errors, limits, cancellation and thread safety are those of `basic_stream`; several
 /// may accept at once.
 template <class Protocol>
-class basic_listener : public detail::stream_base
+class basic_listener : public basic_socket<Protocol, detail::stream_transport>
 {
+    using base = basic_socket<Protocol, detail::stream_transport>;
+    using open_socket = detail::stream_transport::open_socket;
+
   public:
-    using protocol_type = Protocol;
-    using endpoint_type = typename Protocol::endpoint;
+    using typename base::endpoint_type;
+    using typename base::executor_type;
     using stream_type = basic_stream<Protocol>;
 
     /// Listens at `endpoint`, on the running loop or the one the policy in force gives. Throws the
@@ -40,10 +43,10 @@ class basic_listener : public detail::stream_base
     /// Takes a listening socket of Asio over, with the options it has.
     template <class Executor>
     basic_listener(event_loop& loop, asio::basic_socket_acceptor<Protocol, Executor> socket)
-        : stream_base(loop)
+        : base(loop)
     {
         socket.native_non_blocking(true);
-        set_open(detail::descriptor::open(core(), socket.release(), false, true));
+        this->set_open(open_socket::open(this->core(), socket.release(), false, true));
     }
 
     basic_listener(basic_listener&&) noexcept = default;
@@ -53,14 +56,14 @@ class basic_listener : public detail::stream_base
     stream_type accept(event_loop& loop, boost::system::error_code& ec)
     {
         stream_type s(loop);
-        s.take_over(accept_one(ec), ec, stream_type::whole);
+        s.take_over(this->accept_one(ec), ec, stream_type::whole);
         return s;
     }
     stream_type accept(event_loop& loop)
     {
         boost::system::error_code ec;
         stream_type s = accept(loop, ec);
-        check(ec);
+        this->check(ec);
         return s;
     }
     stream_type accept(boost::system::error_code& ec)
@@ -72,27 +75,15 @@ class basic_listener : public detail::stream_base
         return accept(own_loop());
     }
 
-    /// Where it listens, with the port that the system chose for port 0.
-    endpoint_type local_endpoint() const
-    {
-        boost::system::error_code ec;
-        endpoint_type e;
-        std::size_t size = e.capacity();
-        get_name(false, e.data(), size, ec);
-        check(ec);
-        e.resize(size);
-        return e;
-    }
-
   private:
     using acceptor = asio::basic_socket_acceptor<Protocol, executor_type>;
 
     /// Throws `error::loop_closed` where it is gone.
     event_loop& own_loop() const
     {
-        if (core().is_gone()) [[unlikely]]
+        if (this->core().is_gone()) [[unlikely]]
             detail::throw_error(error::loop_closed);
-        return *core().facade();
+        return *this->core().facade();
     }
 
     static acceptor listening(event_loop& loop, endpoint_type const& endpoint, int backlog)

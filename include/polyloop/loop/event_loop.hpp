@@ -180,7 +180,8 @@ class event_loop : public std::enable_shared_from_this<event_loop>
                        std::forward<F>(f), where);
     }
 
-    /// Runs `f` at `when` or as soon after as the loop can, never before.
+    /// Runs `f` at `when` or as soon after as the loop can, never before. Callbacks of equal times
+    /// run in any order (S42).
     template <std::invocable F>
     callback_handle call_at(time_point when, F&& f,
                             std::source_location where = std::source_location::current())

@@ -19,7 +19,8 @@ namespace polyloop {
 /// The interface of `asio::steady_timer` on a loop's own timer queue: setting and cancelling cost no
 /// system call, however many timers live.
 ///
-/// Waits complete in order of expiry and never early. The extremes of durations and time points
+/// Waits complete in order of expiry, those of equal expiry in any order (S42), and never early.
+/// The extremes of durations and time points
 /// saturate. A closed loop drops the waits that are left.
 ///
 /// Thread safety: distinct objects safe; shared objects unsafe, on whichever threads.
@@ -48,10 +49,13 @@ class timer
         expires_after(d);
     }
 
+    /// A timer that was moved from may only be destroyed or assigned to.
     timer(timer&& other) noexcept = default;
+    /// Cancels what waits for the timer that is assigned to.
     timer& operator=(timer&& other) noexcept
     {
-        swap(other);
+        timer moved(std::move(other));
+        swap(moved);
         return *this;
     }
 

@@ -63,6 +63,11 @@ class POLYLOOP_DECL event_loop_policy
     /// connection.
     POLYLOOP_DECL virtual context_kind unit() const noexcept;
 
+    /// Whether new contexts of its unit are spread over its loops one like the other, whatever
+    /// their names and whatever is there: another way of spreading them may take its place, as a
+    /// server does with a listener for each loop. Here: no.
+    POLYLOOP_DECL virtual bool spreads_evenly() const noexcept;
+
   protected:
     /// For `start`, of each loop that it makes, before a thread runs it: the policy that is in force
     /// in `main` is in force there, too.

@@ -54,6 +54,8 @@ class POLYLOOP_DECL pool_policy : public event_loop_policy
     {
         return unit_;
     }
+    /// With the strategy `round_robin`, which is the default.
+    POLYLOOP_DECL bool spreads_evenly() const noexcept override;
 
   protected:
     POLYLOOP_DECL pool_policy(context_kind unit, pool_options options,

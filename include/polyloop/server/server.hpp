@@ -41,6 +41,16 @@ struct server_options
     /// `error::bad_config`.
     std::optional<context_kind> unit = {};
 
+    /// A listener for each loop of the policy in force, over which the system spreads the clients
+    /// (`SO_REUSEPORT`), and no loop waits for another one's accepting. Else one listener accepts,
+    /// and asks the policy for each connection.
+    ///
+    /// Unset: where the system spreads evenly (Linux), and so does the policy
+    /// (`event_loop_policy::spreads_evenly`), and `max_connections` is 0. True is
+    /// `error::option_unsupported` where the system does not spread, and `error::bad_config` with
+    /// `max_connections`.
+    std::optional<bool> listener_per_loop = {};
+
     /// Names the server's tasks: `<name>`, and `<name> connection` for its connections. It is what
     /// the placement `by_key` sees, so under that all connections of a server share a loop.
     std::string name = "server";
@@ -200,14 +210,15 @@ connection_starter make_starter(H handler)
 
 } // namespace detail
 
-/// Listens at `endpoint` and calls `handler` for each connection in a context of its own, on the
-/// loop where the policy in force places it; the connection is accepted straight into that loop,
-/// so the place is chosen before the client is there.
+/// Listens at `endpoint` and calls `handler` for each connection in a context of its own, on a
+/// loop of the policy in force: the one whose listener got it, or, with one listener, the one where
+/// the policy places it (see `server_options::listener_per_loop`). The connection is accepted
+/// straight into that loop.
 ///
-/// To be called where `get_event_loop()` gives a loop, which then runs the accepting. The
-/// handler is called on several threads at once if the policy has several loops. What it throws
-/// goes to the exception handler of its loop, but for the ends that connections have: end
-/// of file, reset, broken pipe, cancellation.
+/// To be called where `get_event_loop()` gives a loop, which then runs the accepting, or waits for
+/// that of the others. The handler is called on several threads at once if the policy has several
+/// loops. What it throws goes to the exception handler of its loop, but for the ends that
+/// connections have: end of file, reset, broken pipe, cancellation.
 ///
 /// Errors of accepting are reported to the exception handler, once for each series, and tried
 /// again after a growing pause (10 ms to 1 s): out of descriptors, the server goes on as soon as

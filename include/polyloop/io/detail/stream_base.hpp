@@ -125,6 +125,9 @@ class stream_base
     }
 
   protected:
+    using open_socket = descriptor;
+    using vectors = io_vectors;
+
     explicit stream_base(event_loop& loop) noexcept : core_(&loop.core())
     {
     }

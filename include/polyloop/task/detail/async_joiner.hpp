@@ -123,9 +123,10 @@ struct join_node_base : waiter
     {
         here = c && !joined.core().is_gone() && c == &joined.core().io();
     }
-    bool begin() noexcept
+    /// Whose limit passes, leaves on another thread than the task's.
+    bool begin(bool timed) noexcept
     {
-        return !joined.add_waiter(listed, here);
+        return !joined.add_waiter(listed, here && !timed);
     }
 
     task_base& joined; // counted by who derives
@@ -181,7 +182,7 @@ auto start_async_join(task<T> t, deadline limit, Token&& token)
     wait_place const place{&t.get(), &join_node_base::leave};
     return initiate_wait<join_node<T>, typename join_signature<T>::type>(
         std::forward<Token>(token), place, limit,
-        [](join_node<T>& n) { return n.begin(); }, std::move(t));
+        [timed = !limit.never()](join_node<T>& n) { return n.begin(timed); }, std::move(t));
 }
 
 } // namespace detail

@@ -6,16 +6,18 @@
 #define POLYLOOP_TASK_DETAIL_ASYNC_WAITER_HPP
 
 #include <polyloop/context/detail/one_thread.hpp>
+#include <polyloop/loop/detail/timer_state.hpp>
 #include <polyloop/task/detail/context_waits.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
-#include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/system_executor.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/system/error_code.hpp>
 
@@ -75,8 +77,8 @@ class async_waiter final : public Node, private context_wait
     template <class Begin, class... Args>
     static void start(Handler h, wait_place place, deadline limit, Begin begin, Args&&... args)
     {
-        // Not by the handler's allocator, whose memory may end with the call of the handler: who ends
-        // the wait, and its timer, may come behind that.
+        // Not by the handler's allocator, whose memory may end with the call of the handler: who
+        // ends the wait, and its timer, may come behind that.
         pointer const self(new async_waiter(h, place, std::forward<Args>(args)...));
         self->run(limit, begin);
     }
@@ -95,9 +97,6 @@ class async_waiter final : public Node, private context_wait
     }
 
   private:
-    using timer = boost::asio::basic_waitable_timer<
-        std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>, executor>;
-
     enum class phase : std::uint8_t
     {
         starting,
@@ -155,8 +154,7 @@ class async_waiter final : public Node, private context_wait
                 waiting.reset(this, false);
             if (slot.is_connected())
                 slot.clear();
-            if (timer_)
-                timer_->cancel();
+            stop_timer();
             if (context)
                 context->remove(*this);
             throw;
@@ -216,6 +214,13 @@ class async_waiter final : public Node, private context_wait
         auto slot = boost::asio::get_associated_cancellation_slot(*handler_);
         if (slot.is_connected())
             slot.clear();
+        stop_timer();
+    }
+
+    void stop_timer()
+    {
+        if (loop_timer_)
+            loop_timer_->cancel();
         if (timer_)
             timer_->cancel();
     }
@@ -233,12 +238,22 @@ class async_waiter final : public Node, private context_wait
     void set_timer(deadline limit)
     {
         timed_ = true;
-        timer_ = std::make_unique<timer>(work_.get_executor(), limit.time());
-        timer_->async_wait([self = pointer(this)](boost::system::error_code ec) {
+        auto expire = [self = pointer(this)](boost::system::error_code ec) {
             phase expected = phase::starting;
             if (!ec && !self->phase_.compare_exchange_strong(expected, phase::expired))
                 self->leave(wait_end::timed_out);
-        });
+        };
+        // Not by the handler's executor, which may be valid no longer than the wait.
+        if (loop_core* const core = this_frame().core)
+        {
+            loop_timer_ = new timer_state(*core);
+            loop_timer_->set_expiry(limit.time());
+            timer_wait_of<decltype(expire)>::start(*loop_timer_, std::move(expire));
+            return;
+        }
+        timer_ = std::make_unique<boost::asio::steady_timer>(boost::asio::system_executor(),
+                                                             limit.time());
+        timer_->async_wait(std::move(expire));
     }
 
     using work_guard = boost::asio::executor_work_guard<executor>;
@@ -250,7 +265,8 @@ class async_waiter final : public Node, private context_wait
     work_guard work_;
     std::optional<Handler> handler_;
     wait_place place_;
-    std::unique_ptr<timer> timer_;
+    timer_ptr loop_timer_;                              ///< of the loop where the wait began
+    std::unique_ptr<boost::asio::steady_timer> timer_; ///< elsewhere
 };
 
 /// `Node(args...)` waits for the handler of `token`, with the completion signature `Signature`.

@@ -19,8 +19,8 @@ namespace asio = boost::asio;
 
 class context_waits;
 
-/// A completion handler that waits for something which belongs to no context, but is to be called in
-/// one: that may end first.
+/// A completion handler that waits for something which belongs to no context, but is to be called
+/// in one: that may end first.
 struct context_wait
 {
     context_waits* context = nullptr; ///< null where that lasts as long as the process

@@ -51,9 +51,9 @@ class task_deadline : private timer_node
         leave();
     }
 
-    /// Ends it, in the task, for a cancellation that reaches the end of the scope. Returns whether that
-    /// is the deadline's own: it expired, and nobody else asked for one since it began. Else it
-    /// is told as that of whoever did, and this once.
+    /// Ends it, in the task, for a cancellation that reaches the end of the scope. Returns whether
+    /// that is the deadline's own: it expired, and nobody else asked for one since it began. Else
+    /// it is told as that of whoever did, and this once.
     bool cancelled() noexcept
     {
         if (leave())
