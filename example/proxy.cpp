@@ -68,23 +68,13 @@ void reset(polyloop::tcp_stream& s)
     s.close();
 }
 
-/// Tries the addresses of the host in turn.
-void connect(polyloop::tcp_stream& s, target const& to, error_code& ec)
-{
-    s.expires_after(to.connect_limit); // for all of them
-    tcp::resolver resolver(s.get_executor());
-    auto const addresses = resolver.async_resolve(
-        to.host, to.service, polyloop::use_fiber(to.connect_limit)[ec]);
-    if (!ec)
-        s.connect(addresses.begin(), addresses.end(), ec);
-    s.expires_never();
-}
-
 void serve(polyloop::tcp_stream client, target const& to)
 {
     polyloop::tcp_stream host;
     error_code ec;
-    connect(host, to, ec);
+    host.expires_after(to.connect_limit);
+    host.connect(to.host, to.service, ec);
+    host.expires_never();
     if (ec)
     {
         std::cerr << "cannot connect to " + to.name() + ": " + ec.message() + '\n';
