@@ -57,6 +57,7 @@ constexpr std::array detail_openings{
     opening{"task", "loop"},
     opening{"runner", "loop"},
     opening{"runner", "task"},
+    opening{"io", "context"},
     opening{"io", "loop"},
     opening{"io", "task"},
     opening{"sync", "task"},
