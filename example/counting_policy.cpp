@@ -59,6 +59,7 @@ public:
         return inside_->loops();
     }
     polyloop::context_kind unit() const noexcept override { return inside_->unit(); }
+    bool spreads_evenly() const noexcept override { return inside_->spreads_evenly(); }
 
     std::atomic<int> gets = 0, placed = 0; // from any thread
 

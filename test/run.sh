@@ -105,7 +105,8 @@ run_fuzz()
 
 run_b2()
 {
-    local flags=(-q "-j$jobs" toolset=gcc warnings=extra warnings-as-errors=on)
+    local flags=(-q "-j$jobs" toolset=gcc debug-symbols=off warnings=extra
+        warnings-as-errors=on)
     b2 "${flags[@]}" polyloop test example
     b2 "${flags[@]}" install "--prefix=$root/build/stage/b2" > /dev/null
     test -f build/stage/b2/include/polyloop.hpp

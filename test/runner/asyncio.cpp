@@ -233,6 +233,8 @@ BOOST_AUTO_TEST_CASE(S40_S41_S42_S43_callbacks_run_once_under_every_policy)
         cancelled.cancel();
         yield_until([&] { return seen() == 2; });
         this_fiber::sleep_for(2ms);
+        if (here.options().concurrency != 1)
+            std::ranges::sort(order);
         BOOST_TEST(order == (std::vector{7, 8}));
         BOOST_TEST(cancelled.cancelled());
         BOOST_TEST(timed.when().has_value());

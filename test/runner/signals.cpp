@@ -24,6 +24,7 @@
 #include <string>
 #include <thread>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace polyloop;
@@ -333,6 +334,8 @@ BOOST_AUTO_TEST_CASE(S60_who_handles_the_signal_inside_the_run_takes_over)
 
 child const without_descriptors("without_descriptors", [](child_arguments const&) {
     auto const loop = std::make_shared<event_loop>();
+    ::rlimit const few{64, 64};
+    ::setrlimit(RLIMIT_NOFILE, &few);
     std::vector<int> all;
     for (int d; (d = ::dup(0)) != -1;)
         all.push_back(d);
