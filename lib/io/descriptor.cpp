@@ -4,6 +4,7 @@
 
 #include <polyloop/io/detail/descriptor.hpp>
 
+#include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/io/detail/readiness.hpp>
 #include <polyloop/task/detail/suspend.hpp>
 #include <polyloop/task/detail/wait_name.hpp>
@@ -225,10 +226,16 @@ void descriptor::leave_use() noexcept
 
 void descriptor::close() noexcept
 {
+    pointer const self(this); // whoever is woken may let go of it
     if (!end())
         return;
+    if (core_->is_inherited())
+    {
+        ::close(number_); // the set is the parent's, too
+        return;
+    }
     set_->remove(*this);
-    if (!core_->single() || core_->near() || core_->is_closed())
+    if (!core_->single() || core_->near() || one_thread())
     {
         leave_use();
         return;

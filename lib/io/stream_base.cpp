@@ -69,9 +69,9 @@ bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::siz
 } // namespace
 
 /// Before one more operation that may need no wait. False where the fiber is to end.
-bool stream_base::take_breath(std::uint8_t& left, error_code& ec)
+bool stream_base::take_breath(std::atomic<std::uint8_t>& left, error_code& ec)
 {
-    left = most_turns;
+    left.store(most_turns, std::memory_order_relaxed);
     if (!try_current_fiber())
         return true;
     try
@@ -90,7 +90,7 @@ bool stream_base::take_breath(std::uint8_t& left, error_code& ec)
 template <direction Way>
 BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_code& ec)
 {
-    left<Way>() = most_turns;
+    left<Way>().store(most_turns, std::memory_order_relaxed);
     thread_frame& frame = this_frame();
     auto* const task = static_cast<task_base*>(frame.fiber);
     if (limit_ == time_point::max() && task && task->ready_node::kind == node_kind::fiber)
@@ -133,13 +133,14 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
                 return 0;
             continue;
         }
-        if (left<Way>() == 0) [[unlikely]]
+        std::uint8_t const turns_left = left<Way>().load(std::memory_order_relaxed);
+        if (turns_left == 0) [[unlikely]]
         {
             if (!take_breath(left<Way>(), ec))
                 return 0;
             continue;
         }
-        --left<Way>();
+        left<Way>().store(turns_left - 1, std::memory_order_relaxed);
         descriptor::use const used(*d, core_->near());
         if (!used.valid()) [[unlikely]]
             continue;

@@ -153,8 +153,9 @@ class server_state : public std::enable_shared_from_this<server_state>
     }
     void close()
     {
-        if (closed_.exchange(true))
-            return;
+        closed_ = true;
+        if (close_asked_.exchange(true))
+            return; // not by a part that has ended: the others go on then
         if (listeners_.size() == 1)
             accepting_.cancel();
         else
@@ -412,6 +413,7 @@ class server_state : public std::enable_shared_from_this<server_state>
     tcp::endpoint endpoint_;
     std::shared_ptr<connection_count> const count_;
     std::atomic<bool> closed_ = false;
+    std::atomic<bool> close_asked_ = false;
     std::vector<task<>> parts_; // where there are several listeners
     task<> accepting_;
     task<> draining_;

@@ -47,6 +47,7 @@ void prepare_stack(execution& e, void* top, [[maybe_unused]] std::size_t size,
     *pushed = nullptr;
     e.where.stack = pushed;
     e.where.frame = nullptr;
+    e.where.base = nullptr;
     e.where.code = reinterpret_cast<void*>(entry);
 #else
     e.where.stack = boost::context::detail::make_fcontext(top, size, &enter);

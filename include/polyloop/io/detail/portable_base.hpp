@@ -122,8 +122,6 @@ class portable_base
             core_ = other.core_;
             open_ = std::move(other.open_);
             limit_ = other.limit_;
-            reads_ = other.reads_;
-            writes_ = other.writes_;
         }
         return *this;
     }

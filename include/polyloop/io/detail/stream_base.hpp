@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -144,8 +145,6 @@ class stream_base
             core_ = other.core_;
             open_ = std::move(other.open_);
             limit_ = other.limit_;
-            reads_left_ = other.reads_left_;
-            writes_left_ = other.writes_left_;
         }
         return *this;
     }
@@ -213,9 +212,9 @@ class stream_base
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
     template <direction Way>
     bool wait(descriptor& d, unsigned cancels, boost::system::error_code& ec);
-    bool take_breath(std::uint8_t& left, boost::system::error_code& ec);
+    bool take_breath(std::atomic<std::uint8_t>& left, boost::system::error_code& ec);
     template <direction Way>
-    std::uint8_t& left() noexcept
+    std::atomic<std::uint8_t>& left() noexcept
     {
         return Way == direction::read ? reads_left_ : writes_left_;
     }
@@ -227,8 +226,9 @@ class stream_base
     core_ptr core_;
     descriptor::pointer open_;
     time_point limit_ = time_point::max();
-    std::uint8_t reads_left_ = most_turns;
-    std::uint8_t writes_left_ = most_turns;
+    // Several may accept at once; they need not be exact.
+    std::atomic<std::uint8_t> reads_left_ = most_turns;
+    std::atomic<std::uint8_t> writes_left_ = most_turns;
 };
 
 } // namespace polyloop::detail

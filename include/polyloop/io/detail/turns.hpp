@@ -9,6 +9,7 @@
 
 #include <boost/system/error_code.hpp>
 
+#include <atomic>
 #include <cstdint>
 
 namespace polyloop::detail {
@@ -17,18 +18,29 @@ namespace polyloop::detail {
 class turns
 {
   public:
+    turns() = default;
+    /// A socket that is moved begins anew.
+    turns(turns const&) noexcept
+    {
+    }
+    turns& operator=(turns const&) noexcept
+    {
+        return *this;
+    }
+
     /// Before one more, in a fiber or a thread. False, with an error, where the fiber is to end.
     bool take(boost::system::error_code& ec)
     {
-        if (left_ == 0) [[unlikely]]
+        std::uint8_t const left = left_.load(std::memory_order_relaxed);
+        if (left == 0) [[unlikely]]
             return give_way(ec);
-        --left_;
+        left_.store(left - 1, std::memory_order_relaxed);
         return true;
     }
     /// After a wait.
     void renew() noexcept
     {
-        left_ = most;
+        left_.store(most, std::memory_order_relaxed);
     }
 
   private:
@@ -36,7 +48,7 @@ class turns
 
     POLYLOOP_DECL bool give_way(boost::system::error_code& ec);
 
-    std::uint8_t left_ = most;
+    std::atomic<std::uint8_t> left_ = most; // several may wait at once; it need not be exact
 };
 
 } // namespace polyloop::detail

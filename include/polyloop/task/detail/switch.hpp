@@ -7,6 +7,8 @@
 
 #include <polyloop/context/detail/frame.hpp>
 
+#include <boost/config.hpp>
+
 #include <cstddef>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -43,6 +45,9 @@
 
 namespace polyloop::detail {
 
+// What depends on the flags is inlined always: an object of the application is not to bring its own
+// into the library.
+
 /// Where an execution goes on: what an ordinary call would not preserve is on its stack. Of
 /// Boost.Context's way, whose context is its stack pointer, only the first is used; the layout is the
 /// same in every build, as a program may have other flags than the library.
@@ -51,6 +56,7 @@ struct resume_point
     void* stack;
     void* frame;
     void* code;
+    void* base; ///< rbx, which clang uses as a second frame pointer
 };
 
 /// A stack that can be switched to: a fiber's, or a thread's own while it is away.
@@ -111,20 +117,21 @@ struct departure
 };
 
 /// Makes `from`, which runs on the thread of `frame`, ready to go on at `to`.
-inline departure depart(thread_frame& frame, execution& from, execution& to) noexcept;
+BOOST_FORCEINLINE departure depart(thread_frame& frame, execution& from,
+                                   execution& to) noexcept;
 
 /// The jump. Returns when somebody switches back, maybe on another thread: nothing thread-local may
 /// be kept across it.
-inline void go(departure d) noexcept;
+BOOST_FORCEINLINE void go(departure d) noexcept;
 
 /// Both at once.
-inline void switch_to(thread_frame& frame, execution& from, execution& to) noexcept
+BOOST_FORCEINLINE void switch_to(thread_frame& frame, execution& from, execution& to) noexcept
 {
     go(depart(frame, from, to));
 }
 
 /// To be called first of all on a stack that is entered for the first time.
-inline void arrive(execution& self, execution& from) noexcept;
+BOOST_FORCEINLINE void arrive(execution& self, execution& from) noexcept;
 
 /// Has `e` begin at `entry` on a stack whose highest address, aligned to 16 bytes, is `top`.
 void prepare_stack(execution& e, void* top, std::size_t size, stack_entry entry) noexcept;
@@ -136,7 +143,7 @@ POLYLOOP_DECL void give_back(execution& parked) noexcept;
 void register_stack(execution& e, void* bottom, std::size_t size) noexcept;
 void unregister_stack(execution& e) noexcept;
 
-inline void arrive([[maybe_unused]] execution& self, execution& from) noexcept
+BOOST_FORCEINLINE void arrive([[maybe_unused]] execution& self, execution& from) noexcept
 {
 #if defined(POLYLOOP_ASAN)
     __sanitizer_finish_switch_fiber(self.fake_stack, &from.bottom, &from.size);
@@ -150,26 +157,33 @@ inline void arrive([[maybe_unused]] execution& self, execution& from) noexcept
 /// Inline, so that the compiler saves what it needs here and nothing else, and neither a call nor
 /// a return puts the processor's prediction of returns out of step: fibers that wait at the same
 /// place of the program find each other's entries.
-inline execution& jump(execution& from, execution& to) noexcept
+BOOST_FORCEINLINE execution& jump(execution& from, execution& to) noexcept
 {
 #if defined(POLYLOOP_SWITCH_INLINE)
     static_assert(offsetof(resume_point, stack) == 0 && offsetof(resume_point, frame) == 8 &&
-                  offsetof(resume_point, code) == 16);
+                  offsetof(resume_point, code) == 16 && offsetof(resume_point, base) == 24);
     void* came = &from; // the first argument of a `stack_entry`
+    void* here = &from.where;
     void* there = &to.where;
     asm volatile("lea 1f(%%rip), %%rax\n\t"
                  "mov %%rsp, (%[here])\n\t"
                  "mov %%rbp, 8(%[here])\n\t"
                  "mov %%rax, 16(%[here])\n\t"
+                 "mov %%rbx, 24(%[here])\n\t"
                  "mov (%[there]), %%rsp\n\t"
                  "mov 8(%[there]), %%rbp\n\t"
+                 "mov 24(%[there]), %%rbx\n\t"
                  "jmp *16(%[there])\n"
                  "1:"
-                 : "+D"(came), [there] "+S"(there)
-                 : [here] "d"(&from.where)
-                 : "rax", "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                 : "+D"(came), [there] "+S"(there), [here] "+d"(here)
+                 :
+                 : "rax", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
                    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
                    "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
+#if defined(__APX_F__)
+                   "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25", "r26",
+                   "r27", "r28", "r29", "r30", "r31",
+#endif
 #if defined(__AVX512F__)
                    "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",
                    "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k0",
@@ -186,7 +200,8 @@ inline execution& jump(execution& from, execution& to) noexcept
 #endif
 }
 
-inline departure depart(thread_frame& frame, execution& from, execution& to) noexcept
+BOOST_FORCEINLINE departure depart(thread_frame& frame, execution& from,
+                                   execution& to) noexcept
 {
     exception_globals& exceptions = *frame.exceptions;
     int& error_number = *frame.error_number;
@@ -197,7 +212,7 @@ inline departure depart(thread_frame& frame, execution& from, execution& to) noe
     return {&from, &to};
 }
 
-inline void go(departure d) noexcept
+BOOST_FORCEINLINE void go(departure d) noexcept
 {
     execution& from = *d.from;
     execution& to = *d.to;
