@@ -218,7 +218,8 @@ std::shared_ptr<signal_watch> signal_watch::start(loop_core& core, rank r,
 }
 
 signal_watch::signal_watch(loop_core& core, rank r, std::function<void(int)> f)
-    : core_(&core), rank_(r), told_(std::move(f)), port_(&signal_table::get().open()),
+    : core_(&core), rank_(r),
+      told_(std::make_shared<std::function<void(int)> const>(std::move(f))), port_(&signal_table::get().open()),
       readable_(core.io())
 {
     int const own = ::fcntl(port_->descriptor, F_DUPFD_CLOEXEC, 0);
@@ -300,9 +301,12 @@ unsigned signal_watch::take_untold() noexcept
 
 void signal_watch::stop() noexcept
 {
+    // It may hold the loop, in whose `io_context` the wait that was ended still holds us.
+    std::shared_ptr<std::function<void(int)> const> gone;
     std::lock_guard const lock(mutex_);
     if (!port_)
         return;
+    gone.swap(told_);
     for (auto const& [number, seen] : seen_)
         signal_table::get().remove(*port_, number, rank_ == rank::handler);
     seen_.clear();
@@ -325,17 +329,19 @@ void signal_watch::look()
 {
     core_entry const entry(*core_);
     std::map<int, unsigned> news;
+    std::shared_ptr<std::function<void(int)> const> tell;
     {
         std::lock_guard const lock(mutex_);
         if (!port_)
             return;
+        tell = told_;
         std::uint64_t woken = 0; // first, so that what comes after it wakes again
         [[maybe_unused]] auto const n = ::read(readable_.native_handle(), &woken, sizeof(woken));
         news = take_locked();
     }
     for (auto const& [number, n] : news)
         for (unsigned i = 0; i != n; ++i)
-            told_(number);
+            (*tell)(number);
     std::lock_guard const lock(mutex_);
     if (port_)
         wait();

@@ -6,7 +6,6 @@
 
 #include <polyloop/context/detail/frame.hpp>
 
-#include <new>
 #include <utility>
 
 namespace polyloop::detail {
@@ -26,9 +25,15 @@ bindings::bindings(context_kind unit) : unit_(unit), table_(std::make_shared<tab
 
 void bindings::forked(void* self) noexcept
 {
-    // The old one stays, with the loops of the parent, and is lost.
-    ::new (static_cast<void*>(&static_cast<bindings*>(self)->table_))
-        std::shared_ptr<table>(std::make_shared<table>());
+    // The old one stays for good, with the loops of the parent.
+    struct kept
+    {
+        std::shared_ptr<table> what;
+        kept* next;
+    };
+    static constinit kept* all = nullptr;
+    auto& current = static_cast<bindings*>(self)->table_;
+    all = new kept{std::exchange(current, std::make_shared<table>()), all};
 }
 
 void bindings::set(std::shared_ptr<event_loop> loop)

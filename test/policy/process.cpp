@@ -61,6 +61,13 @@ void* operator new(std::size_t n)
     }
     throw std::bad_alloc();
 }
+void* operator new(std::size_t n, std::nothrow_t const&) noexcept
+{
+    void* const p = std::malloc(n ? n : 1);
+    if (p)
+        blocks.fetch_add(1, std::memory_order_relaxed);
+    return p;
+}
 void operator delete(void* p) noexcept
 {
     if (p)
@@ -68,6 +75,10 @@ void operator delete(void* p) noexcept
     std::free(p);
 }
 void operator delete(void* p, std::size_t) noexcept
+{
+    operator delete(p);
+}
+void operator delete(void* p, std::nothrow_t const&) noexcept
 {
     operator delete(p);
 }

@@ -65,7 +65,7 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
 
     core_ptr const core_;
     rank const rank_;
-    std::function<void(int)> const told_;
+    std::shared_ptr<std::function<void(int)> const> told_; // null once it is stopped
     mutable std::mutex mutex_;
     signal_port* port_; // null once stopped
     descriptor readable_;
