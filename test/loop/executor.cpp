@@ -185,7 +185,8 @@ BOOST_AUTO_TEST_CASE(S77_the_default_executor_is_made_at_its_first_use)
     event_loop loop;
     loop.call_soon([] {});
     test::run_ready(loop);
-    BOOST_TEST(threads() == before);
+    // Fewer where one that was joined before had not quite left the system.
+    BOOST_TEST(threads() <= before);
     loop.run_in_executor([] {}, [&](std::exception_ptr) { loop.stop(); });
     BOOST_TEST(threads() > before);
     loop.run_forever();
