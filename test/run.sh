@@ -5,12 +5,13 @@ usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
-  --all       also a release build with a short run of example/run.sh, the sanitizers,
-              clang with a shared library, the tests of sockets and servers over Asio's
-              own sockets, valgrind on a part, a minute of fuzzing, b2 (which makes a
-              shared library, too), and the library used by two other projects
-  --row NAME  one of these instead: debug release asan tsan clang portable valgrind fuzz
-              b2 installed subdirectory
+  --all       also a release build with a short run of example/run.sh, the sanitizers
+              (address and undefined behaviour with clang, threads with GCC), clang with a
+              shared library whose sockets are Asio's, valgrind on a part, a minute of
+              fuzzing, b2 (optimised, and with a shared library, too), and the library used
+              by two other projects
+  --row NAME  one of these instead: debug release asan tsan clang valgrind fuzz b2
+              installed subdirectory
   --jobs N    processes at once, by default one per processor
 "
 
@@ -18,7 +19,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
 all_packages=(clang-16 libclang-rt-16-dev valgrind libboost1.81-tools-dev)
 
-every_row=(debug release asan tsan clang portable valgrind fuzz b2 installed subdirectory)
+every_row=(debug release asan tsan clang valgrind fuzz b2 installed subdirectory)
 rows=() all=
 while (($#)); do
     case $1 in
@@ -60,19 +61,6 @@ run_release()
     test -s "$result"
 }
 
-# What streams, listeners and datagram sockets are where there is no epoll.
-run_portable()
-{
-    local programs=() source
-    for source in test/{io,server}/*.cpp; do
-        source=${source#test/}
-        source=${source%.cpp}
-        programs+=("${source/\//.}")
-    done
-    build portable "${programs[@]}"
-    ctest --preset portable --parallel "$jobs"
-}
-
 # What is built for memcheck: that which knows of fibers' stacks, with little waiting.
 run_valgrind()
 {
@@ -105,7 +93,8 @@ run_fuzz()
 
 run_b2()
 {
-    local flags=(-q "-j$jobs" toolset=gcc debug-symbols=off warnings=extra
+    # Optimised: here, the tests see what users' programs are made of.
+    local flags=(-q "-j$jobs" toolset=gcc variant=release warnings=extra
         warnings-as-errors=on)
     b2 "${flags[@]}" polyloop test example
     b2 "${flags[@]}" install "--prefix=$root/build/stage/b2" > /dev/null
@@ -148,7 +137,7 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | fuzz | installed | portable | release | subdirectory | valgrind) "run_$1" ;;
+        b2 | fuzz | installed | release | subdirectory | valgrind) "run_$1" ;;
         *) run_preset "$1" ;;
     esac
 }
