@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cxxabi.h>
+#include <utility>
 
 #if defined(POLYLOOP_ASAN)
 #include <sanitizer/asan_interface.h>
@@ -77,6 +78,17 @@ void unregister_stack([[maybe_unused]] execution& e) noexcept
         __tsan_destroy_fiber(e.tsan_fiber);
 #endif
 #if defined(POLYLOOP_ASAN)
+    if (e.fake_stack)
+    {
+        // What ASan keeps for a stack is let go of by who leaves it for good: so as if there.
+        void* here = nullptr;
+        void const* bottom = nullptr;
+        std::size_t size = 0;
+        __sanitizer_start_switch_fiber(&here, e.bottom, e.size);
+        __sanitizer_finish_switch_fiber(std::exchange(e.fake_stack, nullptr), &bottom, &size);
+        __sanitizer_start_switch_fiber(nullptr, bottom, size);
+        __sanitizer_finish_switch_fiber(here, nullptr, nullptr);
+    }
     __asan_unpoison_memory_region(e.bottom, e.size);
 #endif
 }

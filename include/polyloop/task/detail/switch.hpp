@@ -217,11 +217,8 @@ BOOST_FORCEINLINE void go(departure d) noexcept
     execution& from = *d.from;
     execution& to = *d.to;
 #if defined(POLYLOOP_ASAN)
-    // A parked stack has no frames to come back to: what ASan keeps for it may go, since the pool
-    // may let it go as well.
-    __sanitizer_start_switch_fiber(from.idle ? nullptr : &from.fake_stack, to.bottom, to.size);
-    if (from.idle)
-        from.fake_stack = nullptr;
+    // Of a parked stack, too: some frames of it are come back to (`fiber::main`).
+    __sanitizer_start_switch_fiber(&from.fake_stack, to.bottom, to.size);
 #endif
 #if defined(POLYLOOP_TSAN)
     __tsan_switch_to_fiber(to.tsan_fiber, 0);
