@@ -165,13 +165,6 @@ void descriptor::edge(bool readable, bool writable, bool broken) noexcept
         (broken ? broken_bit : 0);
     bool const reads = readable && !readers_.empty();
     bool const writes = writable && !writers_.empty();
-    if (reads && !writes && !readers_.front()->next) [[likely]]
-    {
-        waiter& only = readers_.pop();
-        word_.unlock(v);
-        only.grant(&only);
-        return;
-    }
     section s(word_, v);
     if (reads)
         s.release_all(readers_);

@@ -73,7 +73,7 @@ bool callback::start_at(steady_time when)
     be_timer(when);
     timed_ = true;
     if (core_->single() && !core_->on_loop())
-        return core_->post(arrival(callback_ptr(this)));
+        return core_->post(arrival(callback_ptr(this)), node_kind::arrival);
     refs_.store(handle + queue, std::memory_order_relaxed);
     std::unique_ptr<callback, queue_release> queued(this);
     std::optional<loop_core::admission> admitted;

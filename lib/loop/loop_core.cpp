@@ -253,13 +253,31 @@ void loop_core::post_drain() noexcept
     asio::post(*io_, drain_handler{core_ptr(this)});
 }
 
+inline void loop_core::perform(ready_node& n) noexcept
+{
+    try
+    {
+        n.act(&n, ready_node::verb::run);
+    }
+    catch (...)
+    {
+        report({"exception in a handler", std::current_exception()});
+    }
+}
+
+/// What brings a timer is not left for a later batch: it may be due before those that are there.
 void loop_core::take_inbox() noexcept
 {
     for (ready_node* n = inbox_.take(); n;)
     {
         ready_node* const next = n->next;
-        n->batch = batch_;
-        ready_.push(*n);
+        if (n->kind == node_kind::arrival) [[unlikely]]
+            perform(*n);
+        else
+        {
+            n->batch = batch_;
+            ready_.push(*n);
+        }
         n = next;
     }
 }
@@ -283,16 +301,7 @@ void loop_core::run_batch() noexcept
         batch_done_ = false;
     }
     while (ready_node* const n = pop_ready())
-    {
-        try
-        {
-            n->act(n, ready_node::verb::run);
-        }
-        catch (...)
-        {
-            report({"exception in a handler", std::current_exception()});
-        }
-    }
+        perform(*n);
     batch_done_ = ready_.empty() || ready_.front()->batch == batch_;
     if (batch_done_ && stopping_.load(std::memory_order_relaxed) && running_ > 0)
         io_->stop();

@@ -85,6 +85,8 @@ void loop_core::on_timer(std::uint64_t generation) noexcept
             lock.lock();
         if (generation != timer_generation_ || !timer_)
             return;
+        if (single_)
+            take_inbox(); // there may be timers that are due before those that are here
         armed_ = false;
         if (timer_work_returned_)
         {

@@ -52,15 +52,13 @@ void condition_variable::notify(bool all) noexcept
     detail::waiter** last = &first;
     {
         detail::section s(word_);
-        if (all && !waiters_.empty() && waiters_.front()->next)
-            s.hold_leavers();
         while (!waiters_.empty())
         {
-            detail::waiter& w = waiters_.pop();
+            detail::waiter& w = s.pop(waiters_);
             w.next = nullptr;
             *last = &w;
             last = &w.next;
-            static_cast<node&>(w).waits_here.store(false, std::memory_order_release);
+            s.take_off(static_cast<node&>(w).waits_here);
             if (!all)
                 break;
         }
@@ -80,7 +78,7 @@ bool condition_variable::leave(void* self, detail::waiter& w)
     node& n = static_cast<node&>(w);
     return detail::leave_wait(c.word_, n.waits_here, [&c, &n](detail::section& s) {
         c.waiters_.erase(n);
-        n.waits_here.store(false, std::memory_order_relaxed);
+        n.waits_here.store(detail::on_list::no, std::memory_order_relaxed);
         if (c.waiters_.empty())
             s.value = 0;
     });

@@ -108,7 +108,7 @@ void mutex::pass_on(detail::section& s) noexcept
     s.value = 0;
     if (waiters_.empty())
         return;
-    node& next = static_cast<node&>(waiters_.pop());
+    node& next = static_cast<node&>(s.pop(waiters_));
     s.value = owned_by(next.owner) | (waiters_.empty() ? 0 : waited_for);
     s.release(next);
 }

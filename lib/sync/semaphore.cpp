@@ -71,10 +71,8 @@ void semaphore::release_slowly(std::ptrdiff_t n)
         s.finish();
         refuse("a release of", n);
     }
-    if (waiting > 1)
-        s.hold_leavers();
     for (; n != 0 && !waiters_.empty(); --n)
-        s.release(waiters_.pop());
+        s.release(s.pop(waiters_));
     s.value = (s.value & ~waited_for) + static_cast<detail::state_word::value>(n) * one;
     if (!waiters_.empty())
         s.value |= waited_for;

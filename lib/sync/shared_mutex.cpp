@@ -115,7 +115,7 @@ void shared_mutex::admit(detail::section& s) noexcept
         if (s.value & alone || (!n.shared && s.value >= one))
             return;
         s.value = n.shared ? s.value + one : owned_by(n.owner) | waited_for;
-        s.release(waiters_.pop());
+        s.release(s.pop(waiters_));
     }
     s.value &= ~waited_for;
 }

@@ -79,6 +79,12 @@ state_word::value state_word::lock_slowly() noexcept
     }
 }
 
+/// Until nobody is left there who looks at the object. With its lock held: so nobody comes again.
+void section::pass_leavers() noexcept
+{
+    std::lock_guard const passed(leave_gate(word_));
+}
+
 spin_lock& leave_gate(void const* object) noexcept
 {
     auto const n = reinterpret_cast<std::uintptr_t>(object);

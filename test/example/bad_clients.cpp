@@ -8,6 +8,7 @@
 
 #include "support/clients.hpp"
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 #include "support/seeds.hpp"
 
 #include <boost/asio/error.hpp>
@@ -52,7 +53,7 @@ namespace {
 std::string const policies[] = {"default", "fiber loops=2", "shared loops=2"};
 std::string const get = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(POLYLOOP_TEST_ASAN)
 // The checks of vptr that come along with it look at memory through a pipe. Where there is no
 // descriptor for that they take good objects for bad ones.
 constexpr bool descriptors_run_out = false;
@@ -459,7 +460,7 @@ class flood
     unsigned all_ = 0;
 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(POLYLOOP_TEST_ASAN) || defined(POLYLOOP_TEST_TSAN)
 // A sanitizer's server is slow, and keeps what was freed for a while.
 constexpr unsigned per_process = 1250;
 constexpr bool at_full_speed = false;

@@ -6,6 +6,7 @@
 #define BOOST_TEST_MODULE example_programs
 
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -140,7 +141,7 @@ BOOST_AUTO_TEST_CASE(a_bad_number_of_fibers_is_named)
     }
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) // they need it all
+#if !defined(POLYLOOP_TEST_ASAN) && !defined(POLYLOOP_TEST_TSAN) // they need it all
 BOOST_AUTO_TEST_CASE(fibers_that_do_not_fit_are_said)
 {
     for (auto const& [limit, said] :

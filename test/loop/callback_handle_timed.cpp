@@ -55,6 +55,22 @@ BOOST_AUTO_TEST_CASE(S42_timers_fire_in_order_of_expiry_and_never_early)
         });
 }
 
+BOOST_AUTO_TEST_CASE(S42_timers_that_were_set_before_the_run_fire_in_order_however_many)
+{
+    event_loop loop;
+    constexpr int count = 100'000; // more than a batch may take its time for
+    auto const last = loop.time();
+    std::vector<int> fired;
+    for (int i = 0; i != count; ++i)
+        loop.call_at(last - std::chrono::milliseconds(i), [&, i] {
+            fired.push_back(i);
+            if (fired.size() == count)
+                loop.stop();
+        });
+    loop.run_forever();
+    BOOST_TEST(std::is_sorted(fired.rbegin(), fired.rend()));
+}
+
 BOOST_AUTO_TEST_CASE(S42_call_later_counts_from_the_loops_time)
 {
     event_loop loop;

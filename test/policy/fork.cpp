@@ -11,6 +11,7 @@
 #include "support/child.hpp"
 #include "support/error.hpp"
 #include "support/policies.hpp"
+#include "support/sanitizers.hpp"
 
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/io/tcp_stream.hpp>
@@ -43,15 +44,11 @@ using test::say;
 
 // The thread sanitizer knows no threads that a child of several threads makes; the address
 // sanitizer's own locks stay as another thread had them.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(POLYLOOP_TEST_TSAN) || defined(POLYLOOP_TEST_ASAN)
 #define POLYLOOP_TEST_NO_THREADS_IN_CHILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define POLYLOOP_TEST_NO_THREADS_IN_CHILD 1
-#endif
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(POLYLOOP_TEST_ASAN)
 // A child ends with what its parent had.
 extern "C" char const* __asan_default_options()
 {

@@ -12,6 +12,7 @@
 #include "support/environment.hpp"
 #include "support/error.hpp"
 #include "support/policies.hpp"
+#include "support/sanitizers.hpp"
 #include "support/seeds.hpp"
 
 #include <polyloop/policy/default_policy.hpp>
@@ -36,7 +37,7 @@ using test::child_arguments;
 using test::child_process;
 using test::say;
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(POLYLOOP_TEST_ASAN)
 // Programs that end inside of a run do so with all that it has.
 extern "C" char const* __asan_default_options()
 {

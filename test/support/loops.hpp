@@ -6,7 +6,10 @@
 #define POLYLOOP_TEST_SUPPORT_LOOPS_HPP
 
 #include <polyloop/loop/event_loop.hpp>
+#include <polyloop/task/spawn.hpp>
+#include <polyloop/task/this_fiber.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <latch>
 #include <mutex>
@@ -42,6 +45,14 @@ void run_until(polyloop::event_loop& loop, F done)
     };
     loop.call_soon(check{loop, done});
     loop.run_forever();
+}
+
+/// Until a fiber waits that, last of all before that, said at `at` where it runs. In a fiber.
+inline void until_it_waits(std::atomic<polyloop::event_loop*> const& at)
+{
+    while (!at)
+        polyloop::this_fiber::yield();
+    polyloop::spawn(*at.load(), [] {}).join(); // its loop has come to somebody else
 }
 
 /// Threads that run a loop while the object lives; all of them are in it after the

@@ -3,6 +3,7 @@
 #include <polyloop/sync/barrier.hpp>
 
 #include "support/error.hpp"
+#include "support/loops.hpp"
 #include "support/policies.hpp"
 #include "support/seeds.hpp"
 
@@ -219,5 +220,35 @@ BOOST_AUTO_TEST_CASE(random_leavers_lose_no_round)
                 BOOST_TEST(b.n_waiting() == 0u);
             },
             {.policy = make_policy(policy)});
+    });
+}
+
+BOOST_AUTO_TEST_CASE(the_last_to_arrive_may_destroy_it_while_another_is_cancelled)
+{
+    test::for_seeds(20, [](test::engine& engine) {
+        run(
+            [&engine] {
+                for (int i = 0; i != 50; ++i)
+                {
+                    auto b = std::make_unique<barrier>(2);
+                    barrier* const raw = b.get();
+                    std::atomic<event_loop*> at = nullptr;
+                    auto limited = spawn([&at, raw] {
+                        at = &get_running_loop();
+                        return raw->wait_for(24h);
+                    });
+                    test::until_it_waits(at);
+                    auto last = spawn([b = std::move(b)]() mutable {
+                        // A cancelled party breaks it: then nobody waits either.
+                        test::code_of([&b] { b->wait(); });
+                        b.reset();
+                    });
+                    test::jitter(engine);
+                    limited.cancel();
+                    last.join();
+                    test::code_of([&limited] { limited.join(); });
+                }
+            },
+            {.policy = make_policy("fiber loops=3")});
     });
 }

@@ -408,3 +408,35 @@ BOOST_AUTO_TEST_CASE(a_queue_between_fibers_threads_and_coroutines_loses_nothing
             {.policy = make_policy(policy)});
     });
 }
+
+BOOST_AUTO_TEST_CASE(who_notified_may_destroy_it_while_the_waiter_is_cancelled)
+{
+    test::for_seeds(20, [](test::engine& engine) {
+        run(
+            [&engine] {
+                for (int i = 0; i != 50; ++i)
+                {
+                    mutex m;
+                    auto c = std::make_unique<condition_variable>();
+                    condition_variable* const raw = c.get();
+                    std::atomic<event_loop*> at = nullptr;
+                    auto waiter = spawn([&, raw] {
+                        std::unique_lock lock(m);
+                        at = &get_running_loop();
+                        raw->wait_for(lock, 24h);
+                    });
+                    test::until_it_waits(at);
+                    auto notifier = spawn([&m, c = std::move(c)]() mutable {
+                        std::unique_lock const lock(m);
+                        c->notify_one();
+                        c.reset();
+                    });
+                    test::jitter(engine);
+                    waiter.cancel();
+                    notifier.join();
+                    test::code_of([&waiter] { waiter.join(); });
+                }
+            },
+            {.policy = make_policy("fiber loops=3")});
+    });
+}

@@ -149,18 +149,16 @@ BOOST_AUTO_TEST_CASE(one_of_several_released_may_destroy_it_while_another_is_can
                 {
                     auto e = std::make_shared<event>();
                     event* const raw = e.get();
-                    std::atomic<int> waiting = 0;
-                    auto owner = spawn([&waiting, e = std::move(e)]() mutable {
-                        ++waiting;
+                    auto owner = spawn([e = std::move(e)]() mutable {
                         e->wait();
                         e.reset();
                     });
-                    auto limited = spawn([&waiting, raw] {
-                        ++waiting;
+                    std::atomic<event_loop*> at = nullptr;
+                    auto limited = spawn([&at, raw] {
+                        at = &get_running_loop();
                         return raw->wait_for(24h);
                     });
-                    while (waiting != 2)
-                        this_fiber::yield();
+                    test::until_it_waits(at);
                     auto setter = spawn([raw] { raw->set(); });
                     test::jitter(engine);
                     limited.cancel();

@@ -3,6 +3,7 @@
 #include <polyloop/sync/semaphore.hpp>
 
 #include "support/error.hpp"
+#include "support/loops.hpp"
 #include "support/policies.hpp"
 #include "support/seeds.hpp"
 
@@ -160,13 +161,13 @@ BOOST_AUTO_TEST_CASE(one_of_several_released_may_destroy_it_while_another_is_can
                     });
                     while (waiting != 1)
                         this_fiber::yield();
-                    auto limited = spawn([&waiting, raw] {
-                        ++waiting;
+                    std::atomic<event_loop*> at = nullptr;
+                    auto limited = spawn([&at, raw] {
+                        at = &get_running_loop();
                         return raw->try_acquire_for(24h);
                     });
-                    while (waiting != 2)
-                        this_fiber::yield();
                     // It is there as long as the first has not been released.
+                    test::until_it_waits(at);
                     auto releaser = spawn([raw] { raw->release(2); });
                     test::jitter(engine);
                     limited.cancel();

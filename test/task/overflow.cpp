@@ -10,6 +10,7 @@
 #define BOOST_TEST_ALTERNATIVE_INIT_API
 
 #include "support/process.hpp"
+#include "support/sanitizers.hpp"
 
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/task/run_until_complete.hpp>
@@ -210,7 +211,7 @@ bool says(std::string const& text, std::string const& part)
     return text.find(part) != text.npos;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(POLYLOOP_TEST_ASAN) || defined(POLYLOOP_TEST_TSAN)
 constexpr bool sanitized = true;
 #else
 constexpr bool sanitized = false;

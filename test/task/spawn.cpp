@@ -8,6 +8,7 @@
 
 #include "support/error.hpp"
 #include "support/policies.hpp"
+#include "support/sanitizers.hpp"
 
 #include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/task/run_until_complete.hpp>
@@ -268,7 +269,7 @@ BOOST_AUTO_TEST_CASE(a_deep_stack_is_there)
 BOOST_AUTO_TEST_CASE(ten_thousand_fibers_at_once)
 {
     test::under_every_policy([] {
-#if defined(__SANITIZE_THREAD__)
+#if defined(POLYLOOP_TEST_TSAN)
         constexpr int count = 1'000; // it knows 8,128 threads, and counts fibers as such
 #else
         constexpr int count = 10'000;

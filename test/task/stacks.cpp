@@ -10,6 +10,7 @@
 
 #include "support/error.hpp"
 #include "support/loops.hpp"
+#include "support/sanitizers.hpp"
 #include "support/seeds.hpp"
 
 #include <polyloop/task/run_until_complete.hpp>
@@ -196,7 +197,7 @@ BOOST_AUTO_TEST_CASE(the_stack_of_an_ended_fiber_serves_the_next)
     });
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(POLYLOOP_TEST_ASAN) && !defined(POLYLOOP_TEST_TSAN)
 // Sanitizers shift what lies where.
 
 BOOST_AUTO_TEST_CASE(memory_of_more_stacks_than_are_kept_goes_back_at_once)
@@ -312,7 +313,7 @@ BOOST_AUTO_TEST_CASE(a_handle_keeps_its_stack_beyond_the_loop)
 
 // -- guards by mprotect ------------------------------------------------------------------------
 
-#if !defined(__SANITIZE_THREAD__) // knows fewer fibers than the limit, and no fork
+#if !defined(POLYLOOP_TEST_TSAN) // knows fewer fibers than the limit, and no fork
 
 BOOST_AUTO_TEST_CASE(without_the_advice_guards_are_made_by_protection)
 {
@@ -327,7 +328,7 @@ BOOST_AUTO_TEST_CASE(without_the_advice_guards_are_made_by_protection)
     BOOST_TEST(status == 0);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) // runs out of mappings, and of addresses, itself
+#if !defined(POLYLOOP_TEST_ASAN) // runs out of mappings, and of addresses, itself
 
 // Each holds the error that it ended by, and there is no memory for one for each of them.
 BOOST_AUTO_TEST_CASE(fibers_without_address_space_share_one_error)

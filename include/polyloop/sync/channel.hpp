@@ -289,7 +289,7 @@ class channel : private detail::channel_base
         {
             auto& r = static_cast<detail::channel_waiter&>(*receivers_.front());
             static_cast<std::optional<T>*>(r.item)->emplace(std::move(item));
-            s.release(receivers_.pop());
+            s.release(s.pop(receivers_));
             return true;
         }
         if (full() || !senders_.empty())
@@ -319,7 +319,7 @@ class channel : private detail::channel_base
         }
         if (!senders_.empty())
         {
-            detail::waiter& w = senders_.pop();
+            detail::waiter& w = s.pop(senders_);
             s.release(w); // goes on at the end of the section, also where this throws
             item.emplace(std::move(item_of(w)));
             return outcome::done;
@@ -332,7 +332,7 @@ class channel : private detail::channel_base
     {
         while (!full() && !senders_.empty())
         {
-            auto& w = static_cast<detail::channel_waiter&>(senders_.pop());
+            auto& w = static_cast<detail::channel_waiter&>(s.pop(senders_));
             s.release(w);
             try
             {

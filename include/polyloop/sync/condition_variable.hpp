@@ -138,7 +138,8 @@ class condition_variable
         {
         }
         mutex& wanted;
-        std::atomic<bool> waits_here = false; // under our lock; `queued` may be of the mutex
+        // `queued` may be of the mutex.
+        std::atomic<detail::on_list> waits_here = detail::on_list::no;
     };
     struct async_node : node
     {
@@ -209,7 +210,7 @@ class condition_variable
     {
         detail::section s(word_);
         waiters_.push(n);
-        n.waits_here.store(true, std::memory_order_relaxed);
+        n.waits_here.store(detail::on_list::yes, std::memory_order_relaxed);
         s.value |= waited_for;
     }
     POLYLOOP_DECL static bool leave(void* self, detail::waiter& w);

@@ -230,7 +230,7 @@ class loop_core
 
     /// Calls `f()` on the loop, in order with the other handlers; dropped if it is closed.
     template <class F>
-    bool post(F&& f);
+    bool post(F&& f, node_kind kind = node_kind::handler);
 
     // -- timers (on the loop; on a loop of higher concurrency from any thread)
 
@@ -602,6 +602,7 @@ class loop_core
     void on_drain(bool local) noexcept;
     void on_timer(std::uint64_t generation) noexcept;
     void take_inbox() noexcept;
+    void perform(ready_node& n) noexcept;
     void wake() noexcept;
     POLYLOOP_DECL void insert_locked(timer_node& n);
     POLYLOOP_DECL bool erase_locked(timer_node& n) noexcept;
@@ -733,20 +734,19 @@ template <class F>
 struct function_node : ready_node
 {
     template <class G>
-    function_node(loop_core& c, G&& g)
-        : ready_node(&function_node::perform, node_kind::handler), core(c),
-          f(std::forward<G>(g))
+    function_node(loop_core& c, G&& g, node_kind k)
+        : ready_node(&function_node::perform, k), core(c), f(std::forward<G>(g))
     {
     }
 
-    static function_node* make(loop_core& c, F&& f)
+    static function_node* make(loop_core& c, F&& f, node_kind kind)
     {
         static_assert(alignof(function_node) <= alignof(std::max_align_t),
                       "polyloop: a handler with a stricter alignment than max_align_t");
         void* p = c.allocate(sizeof(function_node));
         try
         {
-            return ::new (p) function_node(c, std::move(f));
+            return ::new (p) function_node(c, std::move(f), kind);
         }
         catch (...)
         {
@@ -772,9 +772,10 @@ struct function_node : ready_node
 };
 
 template <class F>
-bool loop_core::post(F&& f)
+bool loop_core::post(F&& f, node_kind kind)
 {
-    auto* n = function_node<std::decay_t<F>>::make(*this, std::decay_t<F>(std::forward<F>(f)));
+    auto* n =
+        function_node<std::decay_t<F>>::make(*this, std::decay_t<F>(std::forward<F>(f)), kind);
     if (schedule(*n))
         return true;
     n->act(n, ready_node::verb::discard);

@@ -15,7 +15,8 @@ enum class node_kind : std::uint8_t
 {
     callback, ///< of call_soon: what it queues waits for the next batch (S40)
     handler,  ///< of an executor: may run in the batch that queued it
-    fiber     ///< the same, and a fiber that waits may switch to it directly
+    fiber,    ///< the same, and a fiber that waits may switch to it directly
+    arrival   ///< brings a timer from another thread: runs as soon as it is seen, in no batch
 };
 
 /// Something that is ready to run: the link of both queues below.

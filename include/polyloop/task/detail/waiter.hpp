@@ -22,6 +22,14 @@
 
 namespace polyloop::detail {
 
+/// Whether a waiter is on its object's list.
+enum class on_list : std::uint8_t
+{
+    no,
+    yes,
+    leaving ///< and whoever is about to take it off looks at the object; see `leave_gate`
+};
+
 /// Somebody who waits at an object: a fiber, a thread, or a completion handler.
 ///
 /// Lies in the frame of who waits, or in an operation on the heap. The object's lock guards all
@@ -32,7 +40,7 @@ struct waiter
     waiter* next = nullptr;
     void (*grant)(waiter*) = nullptr; ///< once, off the list; the waiter may be gone then
     void* who = nullptr;
-    std::atomic<bool> queued = false;
+    std::atomic<on_list> queued = on_list::no;
 };
 
 /// First come, first served. Under the lock of its owner.
@@ -54,24 +62,25 @@ class wait_list
         w.next = nullptr;
         (last_ ? last_->next : first_) = &w;
         last_ = &w;
-        w.queued.store(true, std::memory_order_relaxed);
+        w.queued.store(on_list::yes, std::memory_order_relaxed);
     }
 
+    /// By who leaves. Others are taken off by `section::pop`.
     void erase(waiter& w) noexcept
     {
-        (w.prev ? w.prev->next : first_) = w.next;
-        (w.next ? w.next->prev : last_) = w.prev;
-        w.queued.store(false, std::memory_order_release);
-    }
-
-    waiter& pop() noexcept
-    {
-        waiter& w = *first_;
-        erase(w);
-        return w;
+        unlink(w);
+        w.queued.store(on_list::no, std::memory_order_release);
     }
 
   private:
+    friend class section;
+
+    void unlink(waiter& w) noexcept
+    {
+        (w.prev ? w.prev->next : first_) = w.next;
+        (w.next ? w.next->prev : last_) = w.prev;
+    }
+
     waiter* first_ = nullptr;
     waiter* last_ = nullptr;
 };
@@ -147,10 +156,11 @@ class state_word
     std::atomic<value> word_;
 };
 
-/// Who wants to leave a wait holds its object's gate while it looks whether it is still queued, and
-/// who lets several waiters go at once holds it until they are off the list. So the first of
-/// those may destroy the object although another one is just being cancelled. The gates are
-/// static, shared by objects.
+/// Who wants to leave a wait says so on its waiter, and holds its object's gate while it looks at the
+/// object. Who takes a waiter off the list that is just leaving goes through the gate before it gives
+/// the lock back. So whoever goes on then may destroy the object although another one is being
+/// cancelled, or times out, at that moment: that one looks at its own waiter first, and sees that it
+/// is off the list. The gates are static, shared by objects.
 POLYLOOP_DECL spin_lock& leave_gate(void const* object) noexcept;
 
 /// A short section in which an object is locked. At its end the lock is given back with the
@@ -182,22 +192,29 @@ class section
         last_ = &w;
     }
 
-    /// Before several are taken off a list: see `leave_gate`.
-    void hold_leavers() noexcept
+    /// The first of a list, off it.
+    waiter& pop(wait_list& list) noexcept
     {
-        if (gate_)
-            return;
-        gate_ = &leave_gate(word_);
-        gate_->lock();
+        waiter& w = *list.front();
+        list.unlink(w);
+        take_off(w.queued);
+        return w;
+    }
+    /// What `pop` does with the waiter's mark.
+    void take_off(std::atomic<on_list>& mark) noexcept
+    {
+        if (one_thread())
+            mark.store(on_list::no, std::memory_order_relaxed);
+        else if (mark.exchange(on_list::no, std::memory_order_acq_rel) == on_list::leaving)
+            [[unlikely]]
+            pass_leavers();
     }
 
     /// All of a list.
     void release_all(wait_list& list) noexcept
     {
-        if (!list.empty() && list.front()->next)
-            hold_leavers();
         while (!list.empty())
-            release(list.pop());
+            release(pop(list));
     }
 
     void finish() noexcept
@@ -205,8 +222,6 @@ class section
         if (!word_)
             return;
         std::exchange(word_, nullptr)->unlock(value);
-        if (gate_) [[unlikely]]
-            gate_->unlock();
         for (waiter* w = first_; w;)
         {
             waiter* const following = w->next;
@@ -218,8 +233,9 @@ class section
     state_word::value value;
 
   private:
+    POLYLOOP_DECL void pass_leavers() noexcept;
+
     state_word* word_;
-    spin_lock* gate_ = nullptr;
     waiter* first_ = nullptr;
     waiter* last_ = nullptr;
 };
@@ -227,20 +243,22 @@ class section
 /// Takes a waiter away from its object, unless it was granted: then nothing is touched. `queued`
 /// says that it is there, `remove(s)` takes it off the list, in a section.
 template <class Remove>
-bool leave_wait(state_word& word, std::atomic<bool> const& queued, Remove remove) noexcept
+bool leave_wait(state_word& word, std::atomic<on_list>& queued, Remove remove) noexcept
 {
     spin_lock& gate = leave_gate(&word);
     for (;; std::this_thread::yield())
     {
         std::unique_lock held(gate);
-        if (!queued.load(std::memory_order_acquire))
+        auto here = on_list::yes;
+        if (!queued.compare_exchange_strong(here, on_list::leaving, std::memory_order_acq_rel) &&
+            here == on_list::no)
             return false;
         state_word::value v;
-        // Not the other way round, and not for good: who releases several takes the gate last.
+        // Not the other way round, and not for good: who pops has the lock, and wants the gate.
         if (!word.try_lock(v))
             continue;
         section s(word, v);
-        bool const still = queued.load(std::memory_order_relaxed);
+        bool const still = queued.load(std::memory_order_relaxed) != on_list::no;
         if (still)
             remove(s);
         held.unlock();
