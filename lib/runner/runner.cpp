@@ -145,9 +145,9 @@ void runner::close()
         if (bound_)
             policy_->set_event_loop(nullptr);
     });
-    bool const untold = watch.end();
+    bool const interrupted = watch.end() != 0;
     attempt([&] { steps.close_loops(); });
-    if (untold || steps.hurried())
+    if (interrupted)
         attempt([] { detail::throw_error(error::interrupted); });
     for (auto const& l : loops)
         if (l->is_closed() && policy_)

@@ -18,11 +18,14 @@
 #include <boost/asio/signal_set.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <latch>
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -203,22 +206,41 @@ BOOST_AUTO_TEST_CASE(S63_the_second_SIGINT_leaves_the_main_task_at_once)
 }
 
 child const too_late("too_late", [](child_arguments const& args) {
-    return report([&] {
-        run(
-            [] {
-                ::raise(SIGINT);
-                return 1; // before anybody looks at it
-            },
-            under(args));
+    std::atomic<unsigned> held = 0;
+    std::latch released(1);
+    auto const runs = std::this_thread::get_id();
+    runner r(under(args));
+    report([&] {
+        r.run([&] {
+            // Nobody shall look at the signal before main is done: of a loop of several threads all
+            // are held but the one that waits for main.
+            while (std::this_thread::get_id() != runs)
+                this_fiber::yield();
+            event_loop& loop = get_running_loop();
+            unsigned const others = loop.options().concurrency - 1;
+            for (unsigned i = 0; i != others; ++i)
+                loop.call_soon_threadsafe([&] {
+                    ++held;
+                    released.wait();
+                });
+            while (held != others)
+                std::this_thread::yield();
+            ::raise(SIGINT);
+        });
         say("not interrupted");
     });
+    released.count_down();
+    r.close();
+    return 0;
 });
 
 BOOST_AUTO_TEST_CASE(S63_a_SIGINT_that_comes_when_main_is_done_is_not_lost)
 {
-    child_process p("too_late");
-    BOOST_TEST(p.wait() == 0);
-    BOOST_TEST(p.out() == "interrupted\nafterwards default\n");
+    each_policy([](std::string const& policy) {
+        child_process p("too_late", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "interrupted\nafterwards default\n");
+    });
 }
 
 child const cancelled_besides("cancelled_besides", [](child_arguments const& args) {
@@ -275,17 +297,19 @@ BOOST_AUTO_TEST_CASE(S60_a_handler_of_the_users_is_left_alone)
     }); // kills it
 }
 
-child const in_a_thread("in_a_thread", [](child_arguments const&) {
-    std::thread([] { run(wait_for_ever); }).join();
+child const in_a_thread("in_a_thread", [](child_arguments const& args) {
+    std::thread([&] { run(wait_for_ever, under(args)); }).join();
     return 0;
 });
 
 BOOST_AUTO_TEST_CASE(S60_a_run_outside_of_the_main_thread_takes_no_signal)
 {
-    child_process p("in_a_thread");
-    p.wait_for_line("ready");
-    p.signal(SIGINT);
-    BOOST_TEST(p.wait() == -SIGINT);
+    each_policy([](std::string const& policy) {
+        child_process p("in_a_thread", {policy});
+        p.wait_for_line("ready");
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == -SIGINT);
+    });
 }
 
 child const takes_over("takes_over", [](child_arguments const& args) {
@@ -332,15 +356,47 @@ BOOST_AUTO_TEST_CASE(S60_who_handles_the_signal_inside_the_run_takes_over)
     });
 }
 
-child const without_descriptors("without_descriptors", [](child_arguments const&) {
-    auto const loop = std::make_shared<event_loop>();
+child const handler_comes_or_goes("handler_comes_or_goes", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [kind = args[1]] {
+                event_loop& loop = get_running_loop();
+                if (kind == "comes")
+                {
+                    ::raise(SIGINT);
+                    loop.add_signal_handler(SIGINT, [] { say("user's"); });
+                    wait_for_ever();
+                }
+                loop.add_signal_handler(SIGINT, [] {});
+                ::raise(SIGINT);
+                loop.remove_signal_handler(SIGINT);
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S60_whose_a_signal_is_depends_on_who_handles_it_when_it_comes)
+{
+    each_policy([](std::string const& policy) {
+        child_process comes("handler_comes_or_goes", {policy, "comes"});
+        BOOST_TEST(comes.wait() == 0);
+        BOOST_TEST(comes.out() == "ready\ninterrupted\nafterwards default\n");
+        child_process goes("handler_comes_or_goes", {policy, "goes"});
+        BOOST_TEST(goes.wait() == 0);
+        BOOST_TEST(goes.out() == "afterwards default\n");
+    });
+}
+
+child const without_descriptors("without_descriptors", [](child_arguments const& args) {
+    runner r(under(args));
+    r.get_loop(); // the loops have what they need
     ::rlimit const few{64, 64};
     ::setrlimit(RLIMIT_NOFILE, &few);
     std::vector<int> all;
     for (int d; (d = ::dup(0)) != -1;)
         all.push_back(d);
     bool ran = false;
-    run([&] { ran = true; }, {.loop_factory = [&] { return loop; }});
+    r.run([&] { ran = true; });
     say(ran ? "ran, " + disposition(SIGINT) : "not run");
     return 0;
 });
@@ -350,10 +406,12 @@ BOOST_AUTO_TEST_CASE(S61_where_a_handler_cannot_be_installed_the_run_goes_on_wit
 #if defined(__SANITIZE_ADDRESS__)
     return; // with it goes UBSan, which takes good objects for bad ones without a descriptor
 #endif
-    child_process p("without_descriptors");
-    BOOST_TEST(p.wait() == 0);
-    BOOST_TEST(p.out() == "ran, default\n");
-    BOOST_TEST(p.err() == "");
+    each_policy([](std::string const& policy) {
+        child_process p("without_descriptors", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ran, default\n");
+        BOOST_TEST(p.err() == "");
+    });
 }
 
 child const replaces("replaces", [](child_arguments const& args) {
@@ -483,9 +541,13 @@ BOOST_AUTO_TEST_CASE(a_loop_that_does_not_look_at_its_signals_leaves_the_third_t
 {
     child_process p("holds_its_thread");
     p.wait_for_line("ready");
+    auto const limit = std::chrono::steady_clock::now() + 60s;
     int status = 0;
     // Signals of one number that come at once are one to the system, so more may be needed.
     while ((status = p.try_wait()) == test::process::still_running)
+    {
+        BOOST_REQUIRE(std::chrono::steady_clock::now() < limit);
         p.signal(SIGINT);
+    }
     BOOST_TEST(status == -SIGINT);
 }
