@@ -382,8 +382,8 @@ void loop_core::report(exception_context const& c) noexcept
         }
         catch (...)
         {
-            default_exception_handler(
-                {"the exception handler itself threw", std::current_exception()});
+            log_.write({"the exception handler itself threw", std::current_exception()},
+                       std::chrono::steady_clock::now());
         }
     log_.write(c, std::chrono::steady_clock::now());
 }
