@@ -54,7 +54,7 @@ names numbers_of(std::string const& test)
 /// The test cases of a source.
 names tests_in(std::string const& source)
 {
-    static std::regex const test(R"(BOOST_(AUTO|FIXTURE|DATA)_TEST_CASE\(\s*(\w+))");
+    static std::regex const test(R"(BOOST_(AUTO|FIXTURE|DATA)_TEST_CASE(?:_TEMPLATE)?\(\s*(\w+))");
     names found;
     for (std::sregex_iterator i(source.begin(), source.end(), test), end; i != end; ++i)
         found.insert((*i)[2]);
@@ -194,8 +194,9 @@ BOOST_DATA_TEST_CASE(a_wrong_line_is_found, wrong)
 BOOST_AUTO_TEST_CASE(tests_are_found_by_their_names)
 {
     names const found = tests_in("BOOST_AUTO_TEST_CASE(one)\nBOOST_FIXTURE_TEST_CASE(\n    two, f)\n"
-                                 "BOOST_DATA_TEST_CASE(three, d) // BOOST_CHECK(four)\n");
-    BOOST_TEST((found == names{"one", "two", "three"}));
+                                 "BOOST_DATA_TEST_CASE(three, d) // BOOST_CHECK(four)\n"
+                                 "BOOST_AUTO_TEST_CASE_TEMPLATE(five, T, all)\n");
+    BOOST_TEST((found == names{"one", "two", "three", "five"}));
     BOOST_TEST((numbers_of("S53_S68_a_run_S7_x") == names{"S53", "S68"}));
     BOOST_TEST(numbers_of("without_S7_at_its_head").empty());
 }
