@@ -272,6 +272,33 @@ BOOST_AUTO_TEST_CASE(S65_where_somebody_else_cancelled_too_the_cancellation_come
     });
 }
 
+child const again_and_again("again_and_again", [](child_arguments const& args) {
+    runner r(under(args));
+    std::string wrong;
+    for (int i = 0; i != 300; ++i)
+    {
+        // The signal and the end of main come at once: whoever is first, it is of this run.
+        auto const code = test::code_of([&] { r.run([] { ::raise(SIGINT); }); });
+        if (code && code != error::interrupted)
+            wrong = code.message();
+        auto const next = test::code_of([&] { r.run([] { this_fiber::yield(); }); });
+        if (next)
+            wrong = "the next run: " + next.message();
+    }
+    r.close();
+    say(wrong.empty() ? "right" : wrong);
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S67_a_signal_at_the_end_of_a_run_does_nothing_to_the_next_one)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("again_and_again", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "right\n");
+    });
+}
+
 // -- whose signal it is ------------------------------------------------------------------
 
 child const handled_by_user("handled_by_user", [](child_arguments const& args) {
