@@ -176,6 +176,25 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(S23_a_run_asks_no_policy_for_its_loop, Policy, pol
 
 // -- loops -------------------------------------------------------------------------------
 
+BOOST_AUTO_TEST_CASE(S30_S40_stop_lets_what_is_ready_run_in_order_under_every_policy)
+{
+    each_policy([](std::string const& text) {
+        auto const loop = make_policy(text)->new_event_loop();
+        std::string order;
+        loop->call_soon([&] {
+            order += 'a';
+            loop->stop();
+            loop->call_soon([&] { order += 'c'; });
+        });
+        loop->call_soon([&] { order += 'b'; });
+        loop->run_forever();
+        BOOST_TEST(order == "ab");
+        test::run_ready(*loop);
+        BOOST_TEST(order == "abc");
+        loop->close();
+    });
+}
+
 BOOST_AUTO_TEST_CASE(S36_closing_removes_signal_handlers_under_every_policy)
 {
     each_policy([](std::string const& text) {
