@@ -50,8 +50,8 @@ using numbers = std::array<std::atomic<unsigned>, most + 1>;
 
 /// What the handler reads. Constant initialization, and never destroyed.
 ///
-/// Whose a signal is, is decided when it comes: the users' while they have handlers, else the runs'.
-/// By the time that somebody looks, handlers may have come and gone.
+/// Whose a signal is, is decided when it comes: the users' while they have handlers, else the
+/// runs'. By the time that somebody looks, handlers may have come and gone.
 struct
 {
     std::atomic<signal_port*> first = nullptr;
@@ -214,8 +214,8 @@ class signal_table
             --told.handlers[number]; // from here on the runs'
         p.signals.fetch_and(~bit(number));
     }
-    /// False with 0 where a run has to give way. Others may change the disposition at any time: what
-    /// counts is what was replaced.
+    /// False with 0 where a run has to give way. Others may change the disposition at any time:
+    /// what counts is what was replaced.
     bool install(int number, signal_watch::rank r, int& e) noexcept
     {
         bool const gives_way = r == signal_watch::rank::run;

@@ -261,7 +261,8 @@ BOOST_AUTO_TEST_CASE(S76_a_shut_executor_refuses_and_another_works_under_every_p
             [&] {
                 event_loop& here = get_running_loop();
                 auto const pool = here.core().shut_default_executor(); // as the shutdown does
-                work = test::code_of([&] { here.run_in_executor([] {}, [](std::exception_ptr) {}); });
+                work = test::code_of(
+                    [&] { here.run_in_executor([] {}, [](std::exception_ptr) {}); });
                 task = test::code_of([] { to_thread([] {}).join(); });
                 event done;
                 asio::post(other, [&] {
