@@ -7,10 +7,11 @@ Installs what is missing (Debian 12), builds, and runs the tests of a debug buil
 
   --all       also a release build with a short run of example/run.sh, the sanitizers,
               clang with a shared library, the tests of sockets and servers over Asio's
-              own sockets, valgrind on a part, a minute of fuzzing, b2 (which makes a
-              shared library, too), and the library used by two other projects
+              own sockets, valgrind on a part, a minute of fuzzing, the tests of signals
+              and forks 200 times in a row, b2 (which makes a shared library, too), and
+              the library used by two other projects
   --row NAME  one of these instead: debug release asan tsan clang portable valgrind fuzz
-              b2 installed subdirectory
+              repeat b2 installed subdirectory
   --jobs N    processes at once, by default one per processor
 "
 
@@ -18,7 +19,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
 all_packages=(clang-16 libclang-rt-16-dev valgrind libboost1.81-tools-dev)
 
-every_row=(debug release asan tsan clang portable valgrind fuzz b2 installed subdirectory)
+every_row=(debug release asan tsan clang portable valgrind fuzz repeat b2 installed subdirectory)
 rows=() all=
 while (($#)); do
     case $1 in
@@ -103,6 +104,14 @@ run_fuzz()
         -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus test/fuzz/corpus
 }
 
+# What depends on when a signal or a fork comes: it has to be right each time.
+run_repeat()
+{
+    build debug runner.signals policy.fork
+    ctest --preset debug --parallel "$jobs" --tests-regex '^(runner\.signals|policy\.fork)$' \
+        --repeat until-fail:200
+}
+
 run_b2()
 {
     local flags=(-q "-j$jobs" toolset=gcc debug-symbols=off warnings=extra
@@ -148,7 +157,8 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | fuzz | installed | portable | release | subdirectory | valgrind) "run_$1" ;;
+        b2 | fuzz | installed | portable | release | repeat | subdirectory | valgrind)
+            "run_$1" ;;
         *) run_preset "$1" ;;
     esac
 }
