@@ -250,6 +250,7 @@ child const hands_over("hands_over", [](child_arguments const& args) {
             callback_handle later = loop.call_later(24h, [] {});
             strand const s = make_strand();
             timer t(loop, 24h);
+            task<> waits = spawn(loop, [] { this_fiber::sleep_for(24h); });
             int const there = in_a_fork([&] {
                 int right = 0;
                 auto const refused = [&](auto&& f) {
@@ -267,6 +268,9 @@ child const hands_over("hands_over", [](child_arguments const& args) {
                 refused([&] { (void)spawn(s, [] {}); });
                 refused([&] { loop.run_in_executor([] {}, asio::detached); });
                 refused([&] { loop.set_default_executor(std::make_shared<asio::thread_pool>(1)); });
+                refused([&] { waits.join(); });
+                refused([&] { waits.join_for(24h); });
+                waits.cancel();
                 bool wrong = loop.remove_reader(ends[0]) || loop.remove_writer(ends[1]) ||
                              loop.remove_signal_handler(SIGUSR2) || loop.is_running() ||
                              !loop.is_closed();
@@ -281,10 +285,12 @@ child const hands_over("hands_over", [](child_arguments const& args) {
             });
             int const here = work();
             later.cancel();
+            bool const unharmed = !waits.done();
+            waits.cancel();
             bool const watched = loop.remove_reader(ends[0]) && loop.remove_signal_handler(SIGUSR2);
             ::close(ends[0]);
             ::close(ends[1]);
-            return here == 7 && watched ? there : 100;
+            return here == 7 && watched && unharmed ? there : 100;
         },
         {.policy = make_policy(args[0])});
     say("refused " + std::to_string(result));
@@ -296,7 +302,7 @@ BOOST_AUTO_TEST_CASE(S16_S17_to_a_child_the_loops_of_its_parent_are_closed)
     each_policy([](std::string const& policy) {
         child_process p("hands_over", {policy});
         BOOST_TEST(p.wait() == 0);
-        BOOST_TEST(p.out() == "refused 12\n");
+        BOOST_TEST(p.out() == "refused 14\n");
         BOOST_TEST(p.err() == "");
     });
 }
