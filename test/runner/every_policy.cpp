@@ -355,6 +355,39 @@ BOOST_AUTO_TEST_CASE(S51_a_factorys_loop_is_not_set_under_every_policy)
     });
 }
 
+BOOST_AUTO_TEST_CASE(S53_a_runner_is_not_run_inside_of_its_own_run_which_goes_on)
+{
+    each_policy([](std::string const& text) {
+        runner r({.policy = make_policy(text)});
+        boost::system::error_code in_fiber, in_coroutine, in_callback;
+        int beside = 0;
+        auto const again = [&] { return test::code_of([&] { r.run([] {}); }); };
+        int const result = r.run([&] {
+            in_fiber = again();
+            spawn([&]() -> asio::awaitable<void> {
+                in_coroutine = again();
+                co_return;
+            }).join();
+            event done;
+            get_running_loop().call_soon([&] {
+                in_callback = again();
+                done.set();
+            });
+            done.wait();
+            // No loop runs in a thread of one's own.
+            std::thread([&] {
+                beside = run([] { return 5; }, {.policy = make_policy("default")});
+            }).join();
+            return 6;
+        });
+        for (auto const& code : {in_fiber, in_coroutine, in_callback})
+            BOOST_TEST(code == error::nested_run);
+        BOOST_TEST(beside == 5);
+        BOOST_TEST(result == 6);
+        BOOST_TEST(r.run([] { return 7; }) == 7);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(S54_main_is_a_callable_or_a_coroutine_under_every_policy)
 {
     each_policy([](std::string const& text) {
