@@ -25,6 +25,7 @@
 
 #include <boost/asio/detached.hpp>
 #include <boost/asio/read.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/write.hpp>
 
 #include <atomic>
@@ -250,6 +251,7 @@ child const hands_over("hands_over", [](child_arguments const& args) {
             callback_handle later = loop.call_later(24h, [] {});
             strand const s = make_strand();
             timer t(loop, 24h);
+            auto const pool = std::make_shared<asio::thread_pool>(1);
             task<> waits = spawn(loop, [] { this_fiber::sleep_for(24h); });
             int const there = in_a_fork([&] {
                 int right = 0;
@@ -267,7 +269,7 @@ child const hands_over("hands_over", [](child_arguments const& args) {
                 refused([&] { (void)spawn(loop, [] {}); });
                 refused([&] { (void)spawn(s, [] {}); });
                 refused([&] { loop.run_in_executor([] {}, asio::detached); });
-                refused([&] { loop.set_default_executor(std::make_shared<asio::thread_pool>(1)); });
+                refused([&] { loop.set_default_executor(pool); });
                 refused([&] { waits.join(); });
                 refused([&] { waits.join_for(24h); });
                 waits.cancel();
