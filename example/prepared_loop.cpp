@@ -51,13 +51,13 @@ private:
 // end::policy[]
 
 // Somebody else's code.
-std::string work()
+std::string work(polyloop::event& told)
 {
     polyloop::get_running_loop().call_soon(
         [] { throw std::string("not of std::exception"); });
     polyloop::this_fiber::yield();
     ::raise(SIGUSR1);
-    polyloop::this_fiber::sleep_for(std::chrono::milliseconds(1));
+    told.wait();
     return polyloop::get_running_loop().name();
 }
 
@@ -69,7 +69,11 @@ int main()
     polyloop::loop_options options;
     options.name = "prepared";
     auto const loop = std::make_shared<polyloop::event_loop>(io, options);
-    loop->add_signal_handler(SIGUSR1, [&] { ++signals; });
+    polyloop::event told;
+    loop->add_signal_handler(SIGUSR1, [&] {
+        ++signals;
+        told.set();
+    });
     loop->set_exception_handler(
         [&](polyloop::event_loop&, polyloop::exception_context const& c) {
             ++errors;
@@ -77,14 +81,14 @@ int main()
         });
     polyloop::set_event_loop_policy(std::make_shared<prepared_loop>(loop));
 
-    std::string const where = polyloop::run(work);
+    std::string const where = polyloop::run([&] { return work(told); });
     // end::use[]
     std::cout << "ran on " << where << ", " << signals << " signal, " << errors
               << " error\n";
 
     try
     {
-        polyloop::run(work);
+        polyloop::run([&] { return work(told); });
     }
     catch (boost::system::system_error const& e)
     {

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -70,29 +71,43 @@ public:
     // A loop and a thread for each tenant, as long as the run lasts.
     void start(std::shared_ptr<polyloop::event_loop> main) override
     {
-        std::lock_guard const lock(mutex_);
-        all_ = {main};
-        group_ = std::make_unique<polyloop::loop_group>();
+        std::vector<std::shared_ptr<polyloop::event_loop>> all{main};
+        std::map<std::string, std::shared_ptr<polyloop::event_loop>> loops;
+        auto const group = std::make_shared<polyloop::loop_group>();
         for (std::string const& name : tenants_)
         {
             polyloop::loop_options options;
             options.name = name;
             auto loop = std::make_shared<polyloop::event_loop>(options);
             join_run(*main, *loop); // this policy is in force there, too
-            group_->add(loop);
-            all_.push_back(loop);
-            loops_[name] = std::move(loop);
+            group->add(loop);
+            all.push_back(loop);
+            loops[name] = std::move(loop);
         }
-        group_->start();
+        {
+            std::lock_guard const lock(mutex_);
+            if (group_)
+                throw boost::system::system_error(
+                    polyloop::error::policy_in_use, "the tenants are in another run");
+            group_ = group;
+            loops_ = std::move(loops);
+            all_ = std::move(all);
+        }
+        // Neither starts nor joins threads under the lock, which they may want.
+        group->start();
     }
 
     void stop() override
     {
-        if (auto const group = std::exchange(group_, nullptr))
+        std::shared_ptr<polyloop::loop_group> group;
         {
-            group->stop();
-            group->join();
+            std::lock_guard const lock(mutex_);
+            group = std::exchange(group_, nullptr);
         }
+        if (!group)
+            return;
+        group->stop();
+        group->join();
         std::lock_guard const lock(mutex_);
         loops_.clear();
         all_.clear();
@@ -109,7 +124,7 @@ private:
     mutable std::mutex mutex_;
     std::map<std::string, std::shared_ptr<polyloop::event_loop>> loops_;
     std::vector<std::shared_ptr<polyloop::event_loop>> all_;
-    std::unique_ptr<polyloop::loop_group> group_;
+    std::shared_ptr<polyloop::loop_group> group_; // null while no run is on
 };
 // end::policy[]
 
@@ -126,7 +141,18 @@ int main()
     auto const policy =
         std::make_shared<tenant_policy>(std::vector<std::string>{"ada", "bob"});
     auto const seen = polyloop::run(
-        [] {
+        [&] {
+            // The tenants' loops are those of this run.
+            std::thread([&] {
+                try
+                {
+                    polyloop::run([] {}, {.policy = policy});
+                }
+                catch (boost::system::system_error const& e)
+                {
+                    std::cout << "another run: " << e.what() << '\n';
+                }
+            }).join();
             std::map<std::string, std::string> all;
             // tag::use[]
             for (std::string const name : {"ada", "bob", "nobody"})
@@ -140,5 +166,13 @@ int main()
         {.policy = policy});
     for (auto const& [name, where] : seen)
         std::cout << name << ": " << where << '\n';
+
+    // The next run has loops of its own.
+    polyloop::run(
+        [] {
+            auto const scope = tenant.bind("ada");
+            std::cout << "again: " << polyloop::spawn(request).join() << '\n';
+        },
+        {.policy = policy});
     return seen.at("ada") == "ada/ada" && seen.at("bob") == "bob/bob" ? 0 : 1;
 }

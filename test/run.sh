@@ -11,7 +11,7 @@ Installs what is missing (Debian 12), builds, and runs the tests of a debug buil
               fuzzing, b2 (optimised, and with a shared library, too), and the library used
               by two other projects
   --row NAME  one of these instead: debug release asan tsan clang valgrind fuzz b2
-              installed subdirectory
+              installed subdirectory; or repeat: the tests of signals and forks 200 times
   --jobs N    processes at once, by default one per processor
 "
 
@@ -25,7 +25,7 @@ while (($#)); do
     case $1 in
         --all) all=1 ;;
         --row)
-            [[ " ${every_row[*]} " == *" ${2-} "* ]] ||
+            [[ " ${every_row[*]} repeat " == *" ${2-} "* ]] ||
                 { printf 'No such row: %s\n\n%s' "${2-}" "$usage" >&2; exit 2; }
             rows+=("$2"); shift ;;
         --jobs) jobs=${2-}; shift $(($# > 1)) ;;
@@ -91,6 +91,14 @@ run_fuzz()
         -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus test/fuzz/corpus
 }
 
+# What depends on when a signal or a fork comes: it has to be right each time.
+run_repeat()
+{
+    build debug runner.signals policy.fork
+    ctest --preset debug --parallel "$jobs" --tests-regex '^(runner\.signals|policy\.fork)$' \
+        --repeat until-fail:200
+}
+
 run_b2()
 {
     # Optimised: here, the tests see what users' programs are made of.
@@ -137,7 +145,7 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | fuzz | installed | release | subdirectory | valgrind) "run_$1" ;;
+        b2 | fuzz | installed | release | repeat | subdirectory | valgrind) "run_$1" ;;
         *) run_preset "$1" ;;
     esac
 }

@@ -6,6 +6,8 @@
 
 #include <polyloop.hpp>
 
+#include <boost/asio/read.hpp>
+#include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
 
 #include <array>
@@ -13,6 +15,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <memory>
+#include <mutex>
+#include <queue>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -174,6 +180,32 @@ void tasks()
     });
 }
 
+void futures()
+{
+    polyloop::run([] {
+        auto& loop = polyloop::get_running_loop();
+        // tag::future[]
+        polyloop::channel<int> future(1);                    // loop.create_future()
+        loop.call_later(1ms, [&] { future.try_send(42); });  // future.set_result(42)
+        int const answer = future.receive();                 // await future
+        // end::future[]
+        expect(answer == 42, "a future");
+
+        // tag::completed[]
+        polyloop::channel<int> completed(3);
+        polyloop::with_task_group([&](polyloop::task_group& group) {
+            for (int i = 0; i != 3; ++i)
+                (void)group.spawn([&, i] { completed.send(i); });
+        });
+        completed.close();
+        std::vector<int> order;
+        for (int const i : completed) // for i in asyncio.as_completed(...): await i
+            order.push_back(i);
+        // end::completed[]
+        expect(order.size() == 3, "as they complete");
+    });
+}
+
 void locals()
 {
     // tag::locals[]
@@ -271,19 +303,72 @@ void errors()
     polyloop::run([] {
         auto& loop = polyloop::get_running_loop();
         std::string said;
+        polyloop::event told;
         // tag::errors[]
         loop.set_exception_handler([&](polyloop::event_loop&,
                                        polyloop::exception_context const& c) {
             said = polyloop::describe(c); // or its parts: message, exception, task ...
+            told.set();
         });
         (void)polyloop::spawn([] { throw std::runtime_error("never retrieved"); });
         // end::errors[]
-        polyloop::this_fiber::sleep_for(1ms);
+        told.wait();
         expect(said.find("never retrieved") != said.npos, "an error nobody retrieved");
     });
 }
 
 // -- streams, synchronization --------------------------------------------------------------
+
+void connect(asio::ip::tcp::endpoint const& where)
+{
+    std::string const port = std::to_string(where.port());
+    // tag::connection[]
+    polyloop::tcp_stream stream; // reader, writer = await asyncio.open_connection(...)
+    stream.connect("127.0.0.1", port);
+    asio::write(stream, asio::buffer("line\n", 5)); // writer.write(b"line\n")
+    std::string line;
+    asio::read_until(stream, asio::dynamic_buffer(line), '\n'); // await reader.readline()
+    stream.close();                                             // writer.close()
+    // end::connection[]
+    expect(line == "line\n", "a connection");
+}
+
+void local_streams()
+{
+    std::string const path = "/tmp/polyloop-" + std::to_string(::getpid());
+    ::unlink(path.c_str());
+    polyloop::run([&] {
+        // tag::unix[]
+        polyloop::local_listener listener(path); // await asyncio.start_unix_server(...)
+        auto serving = polyloop::spawn([&] {
+            polyloop::local_stream peer = listener.accept();
+            asio::write(peer, asio::buffer("hello", 5));
+        });
+        polyloop::local_stream stream; // await asyncio.open_unix_connection(path)
+        stream.connect(path);
+        std::array<char, 5> word;
+        asio::read(stream, asio::buffer(word)); // await reader.readexactly(5)
+        // end::unix[]
+        serving.join();
+        expect(std::string_view(word.data(), 5) == "hello", "a local stream");
+    });
+    ::unlink(path.c_str());
+}
+
+void datagrams()
+{
+    polyloop::run([] {
+        // tag::datagram[]
+        asio::ip::udp::endpoint const any(asio::ip::address_v4::loopback(), 0);
+        polyloop::udp_socket here(any), there(any); // await loop.create_datagram_endpoint(...)
+        here.send_to(asio::buffer("ping", 4), there.local_endpoint());
+        std::array<char, 16> data;
+        asio::ip::udp::endpoint from;
+        auto const n = there.receive_from(asio::buffer(data), from);
+        // end::datagram[]
+        expect(n == 4 && from == here.local_endpoint(), "datagrams");
+    });
+}
 
 void streams()
 {
@@ -295,6 +380,9 @@ void streams()
                 while (auto n = peer.read_some(asio::buffer(data)))
                     asio::write(peer, asio::buffer(data, n));
             });
+        // end::streams[]
+        connect(server.endpoint());
+        // tag::streams[]
         server.close();       // server.close()
         server.wait_closed(); // await server.wait_closed()
         // end::streams[]
@@ -324,6 +412,36 @@ void synchronization()
         // end::sync[]
         producer.join();
         expect(sum == 3, "synchronization");
+    });
+}
+
+void queues()
+{
+    polyloop::run([] {
+        // tag::priority[]
+        std::priority_queue<int> items; // asyncio.PriorityQueue()
+        polyloop::mutex lock;
+        polyloop::condition_variable changed;
+        auto receiver = polyloop::spawn([&] {
+            std::unique_lock held(lock);
+            changed.wait(held, [&] { return items.size() == 2; });
+            return items.top();
+        });
+        for (int const i : {7, 3})
+        {
+            std::lock_guard const held(lock);
+            items.push(i);
+            changed.notify_one();
+        }
+        // end::priority[]
+        expect(receiver.join() == 7, "a priority queue");
+
+        // tag::barrier[]
+        polyloop::barrier start(2); // asyncio.Barrier(2)
+        auto other = polyloop::spawn([&] { return start.wait(); });
+        auto const place = start.wait(); // await start.wait()
+        // end::barrier[]
+        expect(place + other.join() == 1, "a barrier");
     });
 }
 
@@ -359,6 +477,7 @@ int main()
     by_hand();
     interrupted();
     tasks();
+    futures();
     locals();
     coroutines();
     callbacks();
@@ -366,6 +485,9 @@ int main()
     descriptors();
     errors();
     streams();
+    local_streams();
+    datagrams();
     synchronization();
+    queues();
     policies();
 }

@@ -22,7 +22,7 @@ event_loop::~event_loop()
 {
     if (!is_closed())
     {
-        if (get_debug() && !core_->is_inherited())
+        if (get_debug())
             core_->report({"loop \"" + name() + "\" was destroyed before it was closed"});
         try
         {

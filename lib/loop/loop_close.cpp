@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -14,11 +15,7 @@ namespace polyloop::detail {
 void loop_core::close()
 {
     if (is_inherited())
-    {
-        // Nothing is ended: that would reach into what the child shares with its parent.
-        state_.fetch_or(closed_flag);
-        return;
-    }
+        return; // nothing is ended: that would reach into what the child shares with its parent
     {
         std::lock_guard const lock(run_mutex_);
         if (is_closed())
@@ -201,6 +198,18 @@ void loop_core::discard_ready() noexcept
     take_inbox();
     while (ready_node* const n = ready_.pop())
         n->act(n, ready_node::verb::discard);
+}
+
+/// In a child: closed, so that nothing is handed over any more, as that would wake the parent by the
+/// descriptors that both have. What there is stays. Locks may have been other threads'.
+void loop_core::forked(void* self) noexcept
+{
+    auto& core = *static_cast<loop_core*>(self);
+    core.state_.fetch_or(closed_flag);
+    core.inbox_.refuse();
+    for (std::mutex* const m : {&core.run_mutex_, &core.timer_mutex_, &core.rare_mutex_,
+                                &core.origins_mutex_})
+        ::new (static_cast<void*>(m)) std::mutex;
 }
 
 /// In a child: kept as it is, for ever.

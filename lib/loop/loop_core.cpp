@@ -150,7 +150,6 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
       state_(single_ ? 0 : shared_flag),
       timers_(std::chrono::steady_clock::now()), options_(checked(std::move(options), borrowed))
 {
-    watch_forks();
     if (borrowed)
         io_ = borrowed;
     else
@@ -374,6 +373,11 @@ std::size_t loop_core::poll() noexcept
 
 void loop_core::report(exception_context const& c) noexcept
 {
+    if (is_inherited())
+    {
+        default_exception_handler(c);
+        return;
+    }
     std::shared_ptr<exception_handler const> handler;
     {
         std::lock_guard const lock(rare_mutex_);
@@ -387,8 +391,8 @@ void loop_core::report(exception_context const& c) noexcept
         }
         catch (...)
         {
-            default_exception_handler(
-                {"the exception handler itself threw", std::current_exception()});
+            log_.write({"the exception handler itself threw", std::current_exception()},
+                       std::chrono::steady_clock::now());
         }
     log_.write(c, std::chrono::steady_clock::now());
 }

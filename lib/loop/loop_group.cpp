@@ -39,6 +39,8 @@ void loop_group::add(std::shared_ptr<event_loop> loop)
 
 void loop_group::start(bool pin, unsigned first_cpu)
 {
+    leave_to_parent();
+    generation_ = detail::fork_generation();
     quit_ = false;
     for (unsigned i = static_cast<unsigned>(threads_.size()); i < loops_.size(); ++i)
         threads_.emplace_back([this, loop = loops_[i], pin, cpu = first_cpu + i] {
@@ -74,8 +76,28 @@ void loop_group::run(event_loop& loop) noexcept
     }
 }
 
+/// In a child the threads are not there to be joined. Their handles are kept: who ends one has to have
+/// joined it.
+void loop_group::leave_to_parent() noexcept
+{
+    struct kept
+    {
+        std::vector<std::thread> threads;
+        kept* next;
+    };
+    static constinit std::atomic<kept*> all = nullptr;
+    if (threads_.empty() || generation_ == detail::fork_generation())
+        return;
+    auto* const k = new kept{std::move(threads_), all.load()};
+    while (!all.compare_exchange_weak(k->next, k))
+    {
+    }
+    threads_.clear();
+}
+
 void loop_group::stop() noexcept
 {
+    leave_to_parent();
     quit_ = true;
     for (auto const& l : loops_)
         l->core().stop_if_running();
@@ -83,6 +105,7 @@ void loop_group::stop() noexcept
 
 void loop_group::join() noexcept
 {
+    leave_to_parent();
     for (std::thread& t : threads_)
         t.join();
     threads_.clear();

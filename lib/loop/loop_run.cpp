@@ -176,6 +176,8 @@ void loop_core::stop() noexcept
 
 void loop_core::stop_if_running() noexcept
 {
+    if (is_inherited())
+        return;
     std::lock_guard const lock(run_mutex_);
     if (running_ > 0)
         stop_locked();

@@ -21,6 +21,7 @@ struct loop_core::timer_handler
 
 void loop_core::insert_locked(timer_node& n)
 {
+    refuse_inherited(); // the parent has the same timer descriptor
     std::lock_guard const lock(timer_mutex_);
     timers_.insert(n);
     if (!armed_ || timer_work_returned_ || n.when < armed_at_)
@@ -29,6 +30,8 @@ void loop_core::insert_locked(timer_node& n)
 
 bool loop_core::erase_locked(timer_node& n) noexcept
 {
+    if (is_inherited())
+        return false; // another thread may have been about to change what is there
     std::lock_guard const lock(timer_mutex_);
     bool const erased = timers_.erase(n);
     if (erased && timers_.empty() && !owned_)

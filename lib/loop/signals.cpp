@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -44,14 +46,25 @@ constexpr std::uint64_t bit(int number) noexcept
     return std::uint64_t(1) << (number - 1);
 }
 
+using numbers = std::array<std::atomic<unsigned>, most + 1>;
+
 /// What the handler reads. Constant initialization, and never destroyed.
+///
+/// Whose a signal is, is decided when it comes: the users' while they have handlers, else the
+/// runs'. By the time that somebody looks, handlers may have come and gone.
 struct
 {
     std::atomic<signal_port*> first = nullptr;
     std::atomic<pid_t> process = 0;
-    std::array<std::atomic<unsigned>, most + 1> counts{};
-    std::array<std::atomic<unsigned>, most + 1> handlers{}; // of users
-    std::array<std::atomic<unsigned>, most + 1> unseen{};   // by runs
+    numbers for_handlers{}; // signals that were the users'
+    numbers for_runs{};     // signals that were not
+    numbers handlers{};     // of users, how many
+    numbers unseen{};       // signals that no run has looked at
+
+    numbers& counts(signal_watch::rank r) noexcept
+    {
+        return r == signal_watch::rank::handler ? for_handlers : for_runs;
+    }
 } constinit told;
 
 // A loop that does not look at its signals is stuck: the next one does what it would without us.
@@ -71,17 +84,17 @@ void on_signal(int number)
         give_up(); // a child that shares the memory, between vfork and exec
     else
     {
-        told.counts[number].fetch_add(1);
-        bool for_run = false;
+        bool const for_run = told.handlers[number].load() == 0;
+        (for_run ? told.for_runs : told.for_handlers)[number].fetch_add(1);
+        bool awaited = false;
         for (signal_port* p = told.first.load(std::memory_order_acquire); p; p = p->next)
             if (p->signals.load() & bit(number))
             {
                 std::uint64_t const one = 1;
                 [[maybe_unused]] auto const n = ::write(p->descriptor.load(), &one, sizeof(one));
-                for_run = true;
+                awaited = true;
             }
-        if (for_run && told.handlers[number].load() == 0 &&
-            told.unseen[number].fetch_add(1) + 1 >= patience)
+        if (for_run && awaited && told.unseen[number].fetch_add(1) + 1 >= patience)
             give_up();
     }
     errno = saved;
@@ -90,6 +103,11 @@ void on_signal(int number)
 bool is_ours(struct sigaction const& a) noexcept
 {
     return !(a.sa_flags & SA_SIGINFO) && a.sa_handler == &on_signal;
+}
+
+bool is_default(struct sigaction const& a) noexcept
+{
+    return !(a.sa_flags & SA_SIGINFO) && a.sa_handler == SIG_DFL;
 }
 
 class signal_table
@@ -126,38 +144,44 @@ class signal_table
         p.used = false;
     }
 
-    void add(signal_port& p, int number, bool handler)
+    /// How many signals of the rank had come when it began to be told; none where somebody else
+    /// handles the signal, to whom a run gives way.
+    std::optional<unsigned> add(signal_port& p, int number, signal_watch::rank r)
     {
         std::lock_guard const lock(mutex_);
         told.process.store(::getpid());
-        struct sigaction now = {};
-        if (::sigaction(number, nullptr, &now) != 0)
-            fail(errno, "signal " + std::to_string(number));
-        if (!is_ours(now))
-        {
-            struct sigaction ours = {};
-            ours.sa_handler = &on_signal;
-            ours.sa_flags = SA_RESTART;
-            ::sigemptyset(&ours.sa_mask);
-            if (::sigaction(number, &ours, nullptr) != 0)
-                fail(errno, "signal " + std::to_string(number) + " cannot be handled");
-            before_[number] = now;
-        }
-        ++users_[number];
-        if (handler)
-            ++told.handlers[number];
-        told.unseen[number] = 0;
+        unsigned const seen = told.counts(r)[number];
+        // The disposition last: once it is ours, there is somebody whose each signal is.
         p.signals.fetch_or(bit(number));
+        if (r == signal_watch::rank::handler)
+            ++told.handlers[number];
+        ++users_[number];
+        told.unseen[number] = 0;
+        int e = 0;
+        if (install(number, r, e))
+            return seen;
+        forget(p, number, r);
+        if (e != 0)
+            fail(e, "signal " + std::to_string(number) + " cannot be handled");
+        return {};
     }
-    void remove(signal_port& p, int number, bool handler) noexcept
+    /// For a handler that replaces one of the same port: somebody else may have taken the signal.
+    void add_again(int number)
     {
         std::lock_guard const lock(mutex_);
-        if (!(p.signals.fetch_and(~bit(number)) & bit(number)))
+        int e = 0;
+        if (!install(number, signal_watch::rank::handler, e))
+            fail(e, "signal " + std::to_string(number) + " cannot be handled");
+    }
+    void remove(signal_port& p, int number, signal_watch::rank r) noexcept
+    {
+        std::lock_guard const lock(mutex_);
+        if (!(p.signals.load() & bit(number)))
             return; // a child has nothing to put back
-        if (handler)
-            --told.handlers[number];
-        if (--users_[number] == 0)
+        // First, so that no signal comes to us when nobody is told any more.
+        if (users_[number] == 1)
             put_back(number);
+        forget(p, number, r);
     }
 
   private:
@@ -183,11 +207,41 @@ class signal_table
     {
         return *static_cast<signal_table*>(t);
     }
+    void forget(signal_port& p, int number, signal_watch::rank r) noexcept
+    {
+        --users_[number];
+        if (r == signal_watch::rank::handler)
+            --told.handlers[number]; // from here on the runs'
+        p.signals.fetch_and(~bit(number));
+    }
+    /// False with 0 where a run has to give way. Others may change the disposition at any time:
+    /// what counts is what was replaced.
+    bool install(int number, signal_watch::rank r, int& e) noexcept
+    {
+        bool const gives_way = r == signal_watch::rank::run;
+        struct sigaction found = {};
+        if (::sigaction(number, nullptr, &found) != 0)
+            return e = errno, false;
+        if (is_ours(found) || (gives_way && !is_default(found)))
+            return !gives_way;
+        struct sigaction ours = {};
+        ours.sa_handler = &on_signal;
+        // On a stack of the thread's own where it has one: those of fibers may be small.
+        ours.sa_flags = SA_RESTART | SA_ONSTACK;
+        ::sigemptyset(&ours.sa_mask);
+        if (::sigaction(number, &ours, &found) != 0)
+            return e = errno, false;
+        if (gives_way && !is_default(found))
+            return ::sigaction(number, &found, nullptr), false;
+        before_[number] = found;
+        return true;
+    }
     void put_back(int number) noexcept
     {
-        struct sigaction now = {};
-        if (::sigaction(number, nullptr, &now) == 0 && is_ours(now))
-            ::sigaction(number, &before_[number], nullptr);
+        struct sigaction found = {};
+        if (::sigaction(number, nullptr, &found) == 0 && is_ours(found) &&
+            ::sigaction(number, &before_[number], &found) == 0 && !is_ours(found))
+            ::sigaction(number, &found, nullptr); // whoever was quicker keeps it
     }
 
     std::mutex mutex_;
@@ -204,8 +258,7 @@ class signal_table
 bool signal_is_default(int number) noexcept
 {
     struct sigaction now = {};
-    return ::sigaction(number, nullptr, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
-           now.sa_handler == SIG_DFL;
+    return ::sigaction(number, nullptr, &now) == 0 && is_default(now);
 }
 
 std::shared_ptr<signal_watch> signal_watch::start(loop_core& core, rank r,
@@ -240,25 +293,35 @@ signal_watch::~signal_watch()
     stop();
 }
 
-void signal_watch::add(int number)
+bool signal_watch::add(int number)
 {
     if (number < 1 || number > most)
         throw_error(error::bad_config, "there is no signal " + std::to_string(number));
     std::lock_guard const lock(mutex_);
     if (!port_)
         throw_error(error::loop_closed);
-    if (seen_.contains(number))
-        return;
-    seen_.emplace(number, told.counts[number].load());
+    auto const [place, is_new] = seen_.try_emplace(number, 0);
+    if (!is_new)
+    {
+        if (rank_ == rank::handler)
+            signal_table::get().add_again(number);
+        return true;
+    }
     try
     {
-        signal_table::get().add(*port_, number, rank_ == rank::handler);
+        if (auto const seen = signal_table::get().add(*port_, number, rank_))
+        {
+            place->second = *seen;
+            return true;
+        }
     }
     catch (...)
     {
-        seen_.erase(number);
+        seen_.erase(place);
         throw;
     }
+    seen_.erase(place);
+    return false;
 }
 
 bool signal_watch::remove(int number) noexcept
@@ -266,7 +329,7 @@ bool signal_watch::remove(int number) noexcept
     std::lock_guard const lock(mutex_);
     if (!port_ || seen_.erase(number) == 0)
         return false;
-    signal_table::get().remove(*port_, number, rank_ == rank::handler);
+    signal_table::get().remove(*port_, number, rank_);
     return true;
 }
 
@@ -276,44 +339,38 @@ bool signal_watch::empty() const noexcept
     return seen_.empty();
 }
 
-std::map<int, unsigned> signal_watch::take_locked() noexcept
+template <class F>
+void signal_watch::take_locked(F&& each)
 {
-    std::map<int, unsigned> news;
     for (auto& [number, seen] : seen_)
     {
-        unsigned const now = told.counts[number].load();
+        unsigned const now = told.counts(rank_)[number].load();
         unsigned const n = now - std::exchange(seen, now);
-        told.unseen[number] = 0;
-        if (n != 0 && (rank_ == rank::handler || told.handlers[number].load() == 0))
-            news.emplace(number, n);
+        if (rank_ == rank::run)
+            told.unseen[number] = 0;
+        total_ += n;
+        if (n != 0)
+            each(number, n);
     }
-    return news;
 }
 
-unsigned signal_watch::take_untold() noexcept
-{
-    std::lock_guard const lock(mutex_);
-    unsigned all = 0;
-    for (auto const& [number, n] : take_locked())
-        all += n;
-    return all;
-}
-
-void signal_watch::stop() noexcept
+unsigned signal_watch::stop() noexcept
 {
     // It may hold the loop, in whose `io_context` the wait that was ended still holds us.
     std::shared_ptr<std::function<void(int)> const> gone;
     std::lock_guard const lock(mutex_);
     if (!port_)
-        return;
+        return total_;
     gone.swap(told_);
     for (auto const& [number, seen] : seen_)
-        signal_table::get().remove(*port_, number, rank_ == rank::handler);
+        signal_table::get().remove(*port_, number, rank_);
+    take_locked([](int, unsigned) {}); // those that came until they were put back
     seen_.clear();
     signal_table::get().close(*port_);
     port_ = nullptr;
     boost::system::error_code ignored;
     readable_.close(ignored);
+    return total_;
 }
 
 void signal_watch::wait()
@@ -337,7 +394,7 @@ void signal_watch::look()
         tell = told_;
         std::uint64_t woken = 0; // first, so that what comes after it wakes again
         [[maybe_unused]] auto const n = ::read(readable_.native_handle(), &woken, sizeof(woken));
-        news = take_locked();
+        take_locked([&](int number, unsigned count) { news.emplace(number, count); });
     }
     for (auto const& [number, n] : news)
         for (unsigned i = 0; i != n; ++i)

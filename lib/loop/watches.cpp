@@ -157,29 +157,48 @@ bool watches::remove(int handle, direction d) noexcept
 
 void watches::add_signal(int number, std::shared_ptr<repeated> f)
 {
+    std::shared_ptr<signal_watch> idle;
     std::lock_guard const lock(mutex_);
     core_.require_open();
     if (!signals_)
         signals_ = signal_watch::start(core_, signal_watch::rank::handler,
                                        [this](int n) { on_signal(n); });
-    signals_->add(number);
-    f.swap(handlers_[number]);
+    auto const [place, is_new] = handlers_.try_emplace(number);
+    try
+    {
+        signals_->add(number);
+    }
+    catch (...)
+    {
+        if (is_new)
+            handlers_.erase(place);
+        stop_idle(idle);
+        throw;
+    }
+    f.swap(place->second);
+}
+
+// A watch without a handler waits no more, as it would keep a run from its end. `idle` is let go of
+// outside of the lock.
+void watches::stop_idle(std::shared_ptr<signal_watch>& idle) noexcept
+{
+    if (!handlers_.empty() || !signals_)
+        return;
+    idle.swap(signals_);
+    idle->stop();
 }
 
 bool watches::remove_signal(int number) noexcept
 {
     std::shared_ptr<repeated> released;
-    std::shared_ptr<signal_watch> idle; // waits no more, as it would keep a run from its end
+    std::shared_ptr<signal_watch> idle;
     std::lock_guard const lock(mutex_);
     auto const found = handlers_.extract(number);
     if (!found)
         return false;
     released = std::move(found.mapped());
     signals_->remove(number);
-    if (handlers_.empty())
-        idle.swap(signals_);
-    if (idle)
-        idle->stop();
+    stop_idle(idle);
     return true;
 }
 

@@ -56,8 +56,10 @@ void bindings::set(std::shared_ptr<event_loop> loop)
     // What was bound before may be the last of its loop, which ends here, outside of the lock.
     loop.reset();
     if (first)
-        node.at_exit([weak = std::weak_ptr<table>(table_)](context::id_type id) {
-            if (auto const t = weak.lock())
+        node.at_exit([weak = std::weak_ptr<table>(table_),
+                      here = fork_generation()](context::id_type id) {
+            // In a child the table is the parent's, and its lock as another thread had it.
+            if (auto const t = here == fork_generation() ? weak.lock() : nullptr)
             {
                 std::unique_lock lock(t->mutex);
                 auto const gone = t->loops.extract(id);

@@ -60,14 +60,9 @@ interruption::~interruption()
     end();
 }
 
-bool interruption::end() noexcept
+unsigned interruption::end() noexcept
 {
-    if (!watch_)
-        return false;
-    auto const watch = std::exchange(watch_, nullptr);
-    bool const untold = watch->take_untold() != 0;
-    watch->stop();
-    return untold;
+    return watch_ ? watch_->stop() : 0;
 }
 
 struct interruptible_run::progress
@@ -79,9 +74,16 @@ struct interruptible_run::progress
     void told() noexcept
     {
         std::lock_guard const lock(mutex);
+        if (over)
+            return; // a stop would be the next run's
         ++signals;
         if (main)
             meet();
+    }
+    void end() noexcept
+    {
+        std::lock_guard const lock(mutex);
+        over = true;
     }
     void begin(task_base& m) noexcept
     {
@@ -101,7 +103,8 @@ struct interruptible_run::progress
     std::shared_ptr<event_loop> const loop;
     std::mutex mutex;
     task_ptr main;
-    int signals = 0;
+    unsigned signals = 0;
+    bool over = false;
     std::atomic<bool> forced = false;
 };
 
@@ -121,13 +124,14 @@ void interruptible_run::operator()(task_base& main, unsigned stops)
     }
     catch (...)
     {
+        p.end();
         if (p.forced)
             throw_error(error::interrupted);
         throw;
     }
-    if (watch_.end() || p.forced)
+    p.end(); // before the others are counted, among them those that a thread is about to tell
+    if (watch_.end() != p.signals || p.forced)
         throw_error(error::interrupted);
-    std::lock_guard const lock(p.mutex);
     if (p.signals != 0 && main.cancelled() && main.uncancel() == 0)
         throw_error(error::interrupted);
 }

@@ -114,6 +114,14 @@ void runner::close()
 {
     if (state_ != state::initialized)
         return;
+    if (loop_->core().is_inherited()) // with all that the run has besides (S17)
+    {
+        state_ = state::closed;
+        bound_ = false;
+        loop_.reset();
+        policy_.reset();
+        return;
+    }
     if (loop_->is_running() && try_get_running_loop())
         detail::throw_error(error::loop_is_running);
     std::exception_ptr first;
@@ -145,9 +153,9 @@ void runner::close()
         if (bound_)
             policy_->set_event_loop(nullptr);
     });
-    bool const untold = watch.end();
+    bool const interrupted = watch.end() != 0;
     attempt([&] { steps.close_loops(); });
-    if (untold || steps.hurried())
+    if (interrupted)
         attempt([] { detail::throw_error(error::interrupted); });
     for (auto const& l : loops)
         if (l->is_closed() && policy_)

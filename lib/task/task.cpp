@@ -116,6 +116,9 @@ fiber* waiting_fiber(task_base& t)
     task_base* const me = current_task();
     if (me == &t)
         throw_error(error::self_join);
+    if (t.core().is_inherited()) [[unlikely]] // nobody here will end it
+        throw_error(error::loop_closed, "task \"" + t.name() +
+                                            "\" belongs to the process that forked this one");
     fiber* const f = try_current_fiber();
     // The last question is for an application's own handler on an adopted io_context.
     if (!f && (me || this_frame().loop || t.core().in_bare_handler()))

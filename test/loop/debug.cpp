@@ -457,6 +457,29 @@ BOOST_AUTO_TEST_CASE(the_same_report_again_is_counted_and_nothing_is_lost)
     BOOST_TEST(has(text, "(3 times in all)"));
 }
 
+BOOST_AUTO_TEST_CASE(a_handler_that_throws_each_time_is_counted_as_well)
+{
+    test::standard_error err;
+    {
+        event_loop loop;
+        loop.set_exception_handler([](event_loop&, exception_context const&) {
+            throw std::runtime_error("handler");
+        });
+        for (int i = 0; i != 25; ++i)
+            loop.call_soon([] { throw std::runtime_error("callback"); });
+        test::run_ready(loop);
+        loop.close();
+    }
+    std::string const text = err.text();
+    for (std::string const word : {": handler", ": callback"})
+    {
+        BOOST_TEST(has(text, word + '\n'));
+        BOOST_TEST(has(text, word + " (10 times by now)\n"));
+        BOOST_TEST(has(text, word + " (25 times in all)\n"));
+    }
+    BOOST_TEST(std::count(text.begin(), text.end(), '\n') == 6, text);
+}
+
 BOOST_AUTO_TEST_CASE(what_comes_again_after_a_minute_is_written)
 {
     detail::report_log log;

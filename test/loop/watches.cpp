@@ -224,6 +224,48 @@ BOOST_AUTO_TEST_CASE(what_is_no_signal_or_cannot_be_caught_is_refused)
     BOOST_TEST(is_default(SIGUSR1));
 }
 
+BOOST_AUTO_TEST_CASE(a_handler_that_is_refused_leaves_nothing_that_waits)
+{
+    boost::asio::io_context io;
+    event_loop loop(io);
+    BOOST_CHECK_THROW(loop.add_signal_handler(SIGKILL, [] {}), system_error);
+    BOOST_TEST(!loop.remove_signal_handler(SIGKILL));
+    io.poll();
+    BOOST_TEST(io.stopped()); // there is no work left
+    // Nor does it disturb those that there are.
+    int told = 0;
+    loop.add_signal_handler(SIGUSR1, [&] { ++told; });
+    BOOST_CHECK_THROW(loop.add_signal_handler(SIGKILL, [] {}), system_error);
+    ::raise(SIGUSR1);
+    test::run_ready(loop);
+    test::run_ready(loop);
+    BOOST_TEST(told == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_handler_that_is_set_again_takes_the_signal_back)
+{
+    event_loop loop;
+    int told = 0;
+    loop.add_signal_handler(SIGUSR1, [&] { told += 10; });
+    std::signal(SIGUSR1, SIG_IGN); // somebody else's
+    loop.add_signal_handler(SIGUSR1, [&] { ++told; });
+    ::raise(SIGUSR1);
+    test::run_ready(loop);
+    test::run_ready(loop);
+    BOOST_TEST(told == 1);
+    loop.remove_signal_handler(SIGUSR1);
+    BOOST_TEST((std::signal(SIGUSR1, SIG_DFL) == SIG_IGN)); // what was found last
+}
+
+BOOST_AUTO_TEST_CASE(signals_are_taken_on_the_stack_that_a_thread_has_for_them)
+{
+    event_loop loop;
+    loop.add_signal_handler(SIGUSR1, [] {});
+    struct sigaction now = {};
+    ::sigaction(SIGUSR1, nullptr, &now);
+    BOOST_TEST((now.sa_flags & SA_ONSTACK) != 0);
+}
+
 // -- descriptors -------------------------------------------------------------------------
 
 BOOST_AUTO_TEST_CASE(a_reader_is_called_while_there_is_something_to_read)

@@ -15,20 +15,27 @@
 
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/io/tcp_stream.hpp>
+#include <polyloop/loop/loop_group.hpp>
+#include <polyloop/loop/strand.hpp>
+#include <polyloop/loop/timer.hpp>
 #include <polyloop/runner/runner.hpp>
 #include <polyloop/server/server.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/to_thread.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
+#include <boost/asio/detached.hpp>
 #include <boost/asio/read.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/write.hpp>
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <spawn.h>
@@ -226,6 +233,166 @@ BOOST_AUTO_TEST_CASE(S17_bindings_are_not_inherited_and_the_parents_loop_is_left
     child_process p("binds");
     BOOST_TEST(p.wait() == 0);
     BOOST_TEST(p.out() == "7 7\n");
+    BOOST_TEST(p.err() == "");
+}
+
+child const hands_over("hands_over", [](child_arguments const& args) {
+    int const result = run(
+        [] {
+            event_loop& loop = get_running_loop();
+            int ends[2];
+            if (::pipe(ends) != 0)
+                return 95;
+            loop.add_reader(ends[0], [] {});
+            loop.add_signal_handler(SIGUSR2, [] {});
+            callback_handle later = loop.call_later(24h, [] {});
+            strand const s = make_strand();
+            timer t(loop, 24h);
+            auto const pool = std::make_shared<asio::thread_pool>(1);
+            task<> waits = spawn(loop, [] { this_fiber::sleep_for(24h); });
+            int const there = in_a_fork([&] {
+                int right = 0;
+                auto const refused = [&](auto&& f) {
+                    right += test::code_of(f) == error::loop_closed;
+                };
+                refused([&] { loop.run_forever(); });
+                refused([&] { loop.call_soon([] {}); });
+                refused([&] { loop.call_soon_threadsafe([] {}); });
+                refused([&] { loop.call_later(1ms, [] {}); });
+                refused([&] { loop.call_at(loop.time(), [] {}); });
+                refused([&] { loop.add_reader(ends[0], [] {}); });
+                refused([&] { loop.add_writer(ends[1], [] {}); });
+                refused([&] { loop.add_signal_handler(SIGUSR2, [] {}); });
+                refused([&] { (void)spawn(loop, [] {}); });
+                refused([&] { (void)spawn(s, [] {}); });
+                refused([&] { loop.run_in_executor([] {}, asio::detached); });
+                refused([&] { loop.set_default_executor(pool); });
+                refused([&] { waits.join(); });
+                refused([&] { waits.join_for(24h); });
+                waits.cancel();
+                bool wrong = loop.remove_reader(ends[0]) || loop.remove_writer(ends[1]) ||
+                             loop.remove_signal_handler(SIGUSR2) || loop.is_running() ||
+                             !loop.is_closed();
+                (void)test::code_of([&] {
+                    t.expires_after(1ms);
+                    t.async_wait([](boost::system::error_code) {});
+                });
+                later.cancel();
+                loop.stop();
+                loop.close();
+                return wrong ? 94 : right;
+            });
+            int const here = work();
+            later.cancel();
+            bool const unharmed = !waits.done();
+            waits.cancel();
+            bool const watched = loop.remove_reader(ends[0]) && loop.remove_signal_handler(SIGUSR2);
+            ::close(ends[0]);
+            ::close(ends[1]);
+            return here == 7 && watched && unharmed ? there : 100;
+        },
+        {.policy = make_policy(args[0])});
+    say("refused " + std::to_string(result));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S16_S17_to_a_child_the_loops_of_its_parent_are_closed)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("hands_over", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "refused 14\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const forks_between_runs("forks_between_runs", [](child_arguments const& args) {
+    auto r = std::make_unique<runner>(run_options{.policy = make_policy(args[0])});
+    int const before = r->run(work);
+    int const there = in_a_fork([&] {
+        bool const refused = test::code_of([&] { r->run(work); }) == error::loop_closed;
+        r->close();
+        bool const closed = test::code_of([&] { r->run(work); }) == error::runner_closed;
+        r.reset();
+        return refused && closed ? run(work, {.policy = make_policy("default")}) : 90;
+    });
+    int const in_destructor = in_a_fork([&] {
+        r.reset();
+        return 7;
+    });
+    int const after = r->run(work);
+    r->close();
+    say(std::to_string(before) + ' ' + std::to_string(there) + ' ' +
+        std::to_string(in_destructor) + ' ' + std::to_string(after));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_runner_in_a_child_leaves_the_run_to_the_parent)
+{
+    each_policy([](std::string const& policy) {
+        child_process p("forks_between_runs", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "7 7 7 7\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const group("group", [](child_arguments const&) {
+    auto g = std::make_unique<loop_group>();
+    for (int i = 0; i != 2; ++i)
+        g->add(std::make_shared<event_loop>());
+    g->start();
+    event_loop& first = *g->loops().front();
+    int const before = spawn(first, work).join();
+    int const there = in_a_fork([&] {
+        g->stop();
+        g->join();
+        g.reset();
+        return 7;
+    });
+    int const after = spawn(first, work).join();
+    g->stop();
+    g->join();
+    say(std::to_string(before) + ' ' + std::to_string(there) + ' ' + std::to_string(after));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_group_of_loops_in_a_child_joins_no_thread_of_the_parents)
+{
+    child_process p("group");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "7 7 7\n");
+    BOOST_TEST(p.err() == "");
+}
+
+child const binds_beside("binds_beside", [](child_arguments const&) {
+    auto const loop = new_event_loop();
+    set_event_loop(loop); // so that the thread's end matters to the policy
+    std::atomic<bool> over = false;
+    std::thread busy([&] {
+        while (!over)
+        {
+            set_event_loop(loop);
+            set_event_loop(nullptr);
+        }
+    });
+    int good = 0;
+    for (int i = 0; i != 100; ++i)
+        good += in_a_fork([]() -> int { std::exit(5); }) == 5;
+    over = true;
+    busy.join();
+    set_event_loop(nullptr);
+    say("good " + std::to_string(good));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S17_a_thread_of_a_child_ends_whatever_others_bound_at_the_fork)
+{
+    if (!threads_in_children)
+        return; // the sanitizer's own locks are not whole in such a child
+    child_process p("binds_beside");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "good 100\n");
     BOOST_TEST(p.err() == "");
 }
 

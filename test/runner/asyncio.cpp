@@ -7,6 +7,7 @@
 
 #include <polyloop/runner/runner.hpp>
 
+#include "support/environment.hpp"
 #include "support/error.hpp"
 #include "support/loops.hpp"
 #include "support/policies.hpp"
@@ -24,6 +25,7 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -69,6 +71,14 @@ BOOST_AUTO_TEST_CASE(S9_S22_new_loops_are_fresh_and_not_current_under_every_poli
         BOOST_TEST(a != b);
         BOOST_TEST(a.get() != &here);
         BOOST_TEST(&get_event_loop() == &here);
+        // What is set is the policy's that is in force, though the running loop comes first.
+        event_loop_policy& mine = *get_event_loop_policy();
+        set_event_loop(a);
+        BOOST_TEST(&mine.get_event_loop() == a.get());
+        BOOST_TEST(&get_event_loop() == &here);
+        set_event_loop(nullptr);
+        BOOST_CHECK_EXCEPTION(mine.get_event_loop(), system_error,
+                              fails_with(error::no_current_loop));
     });
 }
 
@@ -324,7 +334,7 @@ BOOST_AUTO_TEST_CASE(S50_S56_S58_runs_share_loop_values_and_what_is_left_under_e
         }
 }
 
-BOOST_AUTO_TEST_CASE(S75_S76_S77_S78_the_default_executor_under_every_policy)
+BOOST_AUTO_TEST_CASE(S75_the_default_executor_is_waited_for_under_every_policy)
 {
     for (char const* const text : test::every_policy)
         BOOST_TEST_CONTEXT("policy \"" << text << '"')
@@ -360,20 +370,34 @@ BOOST_AUTO_TEST_CASE(S75_S76_S77_S78_the_default_executor_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S52_S79_S83_debug_mode_reaches_all_loops_of_a_run)
 {
+    struct
+    {
+        char const* variable;
+        std::optional<bool> option;
+        bool expected;
+    } const cases[] = {
+        {nullptr, {}, false}, {"", {}, false},  {"0", {}, false},    {"1", {}, true},
+        {"yes", {}, true},    {"1", false, false}, {nullptr, true, true},
+    };
     for (char const* const text : test::every_policy)
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-        {
-            bool const all = run(
-                [] {
-                    for (auto const& l : get_event_loop_policy()->loops())
-                        if (!l->get_debug())
-                            return false;
-                    get_running_loop().set_debug(false);
-                    bool const off = !get_running_loop().get_debug();
-                    get_running_loop().set_debug(true);
-                    return off && get_running_loop().get_debug();
-                },
-                {.policy = make_policy(text), .debug = true});
-            BOOST_TEST(all);
-        }
+        for (auto const& c : cases)
+            BOOST_TEST_CONTEXT("policy \"" << text << "\", POLYLOOP_DEBUG="
+                                           << (c.variable ? c.variable : "(unset)"))
+            {
+                test::environment const set("POLYLOOP_DEBUG", c.variable);
+                bool const all = run(
+                    [&] {
+                        event_loop& here = get_running_loop();
+                        for (auto const& l : get_event_loop_policy()->loops())
+                            if (l->get_debug() != c.expected)
+                                return false;
+                        bool const as_told = here.get_debug() == c.expected;
+                        here.set_debug(!c.expected);
+                        bool const switched = here.get_debug() != c.expected;
+                        here.set_debug(c.expected);
+                        return as_told && switched;
+                    },
+                    {.policy = make_policy(text), .debug = c.option});
+                BOOST_TEST(all);
+            }
 }

@@ -50,6 +50,10 @@ namespace asio = boost::asio;
 /// Shutdown: `close()` (and the destructor) drops callbacks without running them (S35) and
 /// unwinds waiting fibers by `operation_aborted`. For that it may have to poll the
 /// `io_context`, so that their pending operations complete.
+///
+/// Forks: in a child the loops of its parent are closed, and nothing of them is ended: what would
+/// hand something over throws `error::loop_closed`, and to stop, close or destroy one leaves it to
+/// the parent (S16, S17).
 class event_loop : public std::enable_shared_from_this<event_loop>
 {
   public:

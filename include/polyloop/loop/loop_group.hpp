@@ -18,6 +18,9 @@ namespace polyloop {
 
 /// Some loops, each run by a thread of its own, optionally pinned to a processor.
 ///
+/// In a forked child the threads are not there: `stop`, `join` and the destructor leave them and their
+/// loops alone.
+///
 /// Thread safety: `loops` and `size` are safe from any thread after `start`; `start`, `stop`
 /// and `join` are for one thread at a time, which is none of the group's.
 class loop_group
@@ -59,11 +62,13 @@ class loop_group
 
   private:
     void run(event_loop& loop) noexcept;
+    void leave_to_parent() noexcept;
 
     detail::affinity allowed_;
     std::atomic<bool> quit_ = false;
     std::vector<std::shared_ptr<event_loop>> loops_;
     std::vector<std::thread> threads_;
+    unsigned generation_ = 0; // of the process that started them
 };
 
 } // namespace polyloop

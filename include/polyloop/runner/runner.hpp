@@ -44,7 +44,8 @@ struct run_options
     ///
     /// Of each only where `run` and `close` are called in the main thread and nobody handles the
     /// signal yet (S60); who installs a handler inside the run takes over, be it by
-    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. The first signal cancels the main
+    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. Whose a signal is, is decided when it
+    /// comes. The first signal cancels the main
     /// task, and if that ends by it `run` throws `error::interrupted`; a main task that goes on has
     /// its result (S62 to S66). The second leaves the main task at once, by the same error, to be
     /// cancelled by `close`. One that comes during `close` ends its waiting, as if
@@ -101,7 +102,8 @@ class runner
 
     /// Cancels every task of every loop of the policy and waits, in rounds, until none is left;
     /// shuts the default executor down; stops the pool; closes the loops (S70 to S75). Does
-    /// nothing in a runner that made no loop (S49) or is closed.
+    /// nothing in a runner that made no loop (S49) or is closed. In a forked child it ends nothing of
+    /// what the parent runs, and the runner is closed (S17).
     ///
     /// Blocks for at most `run_options::shutdown_timeout`, unless a task never gives its thread
     /// back. Throws `error::loop_is_running` inside of its own run, and `error::interrupted` when

@@ -61,7 +61,7 @@ class [[nodiscard]] task
     ///
     /// Suspends a fiber, blocks a plain thread; in a bare handler of a running loop it throws
     /// `error::not_in_fiber` unless the task is done. `error::self_join` in the task
-    /// itself. Each joiner gets a copy; a result that cannot be copied goes to the first, and
+    /// itself; `error::loop_closed` in a forked child, where it is the parent's (S17). Each joiner gets a copy; a result that cannot be copied goes to the first, and
     /// later ones get `error::result_taken`. Cancelling a task that waits here cancels the
     /// joined one, as asyncio's `await task` does.
     T join()

@@ -326,7 +326,8 @@ class loop_core
     POLYLOOP_DECL void stop_if_running() noexcept;
     POLYLOOP_DECL void close();
     POLYLOOP_DECL bool is_running() const noexcept;
-    /// The loop was made by the process that forked this one, and is left alone here (S16, S17).
+    /// The loop was made by the process that forked this one, and is left alone here (S16, S17): it
+    /// is closed, though nothing of it was ended.
     bool is_inherited() const noexcept
     {
         return generation_ != fork_generation();
@@ -620,6 +621,7 @@ class loop_core
     bool enter_run(bool (*done)(void*), void* arg, bool& stopped_before);
     void leave_run() noexcept;
     void refuse_inherited() const;
+    static void forked(void* self) noexcept;
     void leave_to_parent() noexcept;
     void stop_locked() noexcept;
 
@@ -697,6 +699,7 @@ class loop_core
     std::shared_ptr<asio::thread_pool> executor_;
     bool executor_shut_ = false;
     executor_job* jobs_ = nullptr;
+    fork_listener const forks_{this, {.in_child = &loop_core::forked}};
 };
 
 using core_ptr = boost::intrusive_ptr<loop_core>;

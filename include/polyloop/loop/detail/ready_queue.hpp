@@ -128,6 +128,12 @@ class inbox
                        : reverse(head_.exchange(nullptr, std::memory_order_acquire));
     }
 
+    /// As `close`, where nothing may be done with what is there.
+    void refuse() noexcept
+    {
+        head_.store(closed_mark());
+    }
+
     ready_node* close() noexcept
     {
         return reverse(head_.exchange(closed_mark()));

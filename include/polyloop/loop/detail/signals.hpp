@@ -31,7 +31,7 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
     enum class rank
     {
         handler, ///< a user's
-        run      ///< a run's: not told while there is a handler of a user in the process
+        run      ///< a run's: not told of what came while a user had a handler in the process
     };
 
     /// `told` is called on the loop, once for each signal, and must not throw.
@@ -42,18 +42,17 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
     signal_watch& operator=(signal_watch const&) = delete;
     POLYLOOP_DECL ~signal_watch();
 
-    /// Throws the system's error for what cannot be caught.
-    POLYLOOP_DECL void add(int number);
+    /// Throws the system's error for what cannot be caught. False for a run's where somebody else
+    /// handles the signal. Again for a handler's, it takes the signal back from who took it since.
+    POLYLOOP_DECL bool add(int number);
     /// False where it was not watched. The last one puts back what was found, if nobody else has
     /// replaced it since (S67).
     POLYLOOP_DECL bool remove(int number) noexcept;
     POLYLOOP_DECL bool empty() const noexcept;
 
-    /// How many signals have come and were not told; they will not be. For a run that ends.
-    POLYLOOP_DECL unsigned take_untold() noexcept;
-
-    /// Removes all, and tells of none any more.
-    POLYLOOP_DECL void stop() noexcept;
+    /// Removes all; what is not being told yet will not be. How many signals have come since the
+    /// start, told or not, of those that were not removed before.
+    POLYLOOP_DECL unsigned stop() noexcept;
 
   private:
     using descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
@@ -61,7 +60,8 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
     signal_watch(loop_core& core, rank r, std::function<void(int)> told);
     void wait();
     void look();
-    std::map<int, unsigned> take_locked() noexcept;
+    template <class F>
+    void take_locked(F&& each);
 
     core_ptr const core_;
     rank const rank_;
@@ -70,6 +70,7 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
     signal_port* port_; // null once stopped
     descriptor readable_;
     std::map<int, unsigned> seen_; // of each watched signal, how many
+    unsigned total_ = 0;
 };
 
 /// Whether what the system does on its own is what a signal still does.

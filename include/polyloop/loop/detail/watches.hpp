@@ -81,6 +81,7 @@ class watches final : public loop_attachment
     struct descriptor_watch;
 
     void on_signal(int number);
+    void stop_idle(std::shared_ptr<signal_watch>& idle) noexcept;
 
     loop_core& core_;
     std::mutex mutex_;

@@ -29,8 +29,9 @@ class interruption
     interruption& operator=(interruption const&) = delete;
     POLYLOOP_DECL ~interruption();
 
-    /// Puts the signals back (S67). Whether one has come that nobody was told of.
-    POLYLOOP_DECL bool end() noexcept;
+    /// Puts the signals back (S67). How many have come, `told` of them or not; a thread of the loop
+    /// may be about to tell.
+    POLYLOOP_DECL unsigned end() noexcept;
 
   private:
     std::shared_ptr<signal_watch> watch_;
