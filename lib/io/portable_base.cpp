@@ -92,7 +92,7 @@ struct raw_option
 std::size_t portable_base::transfer(direction way, error_code& ec, attempt_function once,
                                     void* attempt)
 {
-    portable_socket* const s = open_.get();
+    portable_socket* const s = open().get();
     if (!s) [[unlikely]]
     {
         ec = asio::error::bad_descriptor;
@@ -156,21 +156,6 @@ std::size_t portable_base::send(void const* from, std::size_t n, error_code& ec)
     return send(v, ec);
 }
 
-void portable_base::take_over(native_handle_type number, error_code& ec, bool whole,
-                              bool connected)
-{
-    if (ec)
-        return;
-    try
-    {
-        set_open(portable_socket::open(*core_, number, connected, whole));
-    }
-    catch (boost::system::system_error const& e)
-    {
-        ec = e.code();
-    }
-}
-
 portable_base::native_handle_type portable_base::accept_one(error_code& ec)
 {
     native_handle_type accepted{};
@@ -190,18 +175,17 @@ void portable_base::connect_to(int family, int protocol, void const* to, std::si
                                error_code& ec)
 {
     ec.clear();
-    close();
-    open_.reset();
+    set_open({});
     try
     {
-        core_->require_open();
+        core().require_open();
         set_open(portable_socket::open(
-            *core_, stream(core_->io().get_executor(),
+            core(), stream(core().io().get_executor(),
                            asio::generic::stream_protocol(family, protocol))));
-        unsigned const cancels = open_->cancels();
-        open_->start_connect(stream_endpoint(to, size, protocol));
-        while (!ec && !open_->connected())
-            ec = open_->wait(direction::write, limit(), cancels);
+        unsigned const cancels = open()->cancels();
+        open()->start_connect(stream_endpoint(to, size, protocol));
+        while (!ec && !open()->connected())
+            ec = open()->wait(direction::write, limit(), cancels);
     }
     catch (boost::system::system_error const& e)
     {
@@ -209,7 +193,7 @@ void portable_base::connect_to(int family, int protocol, void const* to, std::si
         return;
     }
     if (!ec)
-        ec = *open_->connected();
+        ec = *open()->connected();
     if (ec)
         close();
 }

@@ -93,7 +93,7 @@ BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_cod
     left<Way>().store(most_turns, std::memory_order_relaxed);
     thread_frame& frame = this_frame();
     auto* const task = static_cast<task_base*>(frame.fiber);
-    if (limit_ == time_point::max() && task && task->ready_node::kind == node_kind::fiber)
+    if (!limited() && task && task->ready_node::kind == node_kind::fiber)
         [[likely]]
         ec = d.wait_in(frame, static_cast<fiber&>(*task), Way, cancels);
     else
@@ -104,7 +104,7 @@ BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_cod
 template <direction Way, class Call>
 inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Call call)
 {
-    descriptor* const d = open_.get();
+    descriptor* const d = open().get();
     if (!d) [[unlikely]]
     {
         ec = boost::asio::error::bad_descriptor;
@@ -113,7 +113,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
     ec.clear();
     if (wanted == 0) [[unlikely]]
         return 0;
-    if (limit_ != time_point::max() && limit_ <= core_->time()) [[unlikely]]
+    if (late()) [[unlikely]]
     {
         ec = boost::asio::error::timed_out;
         return 0;
@@ -141,7 +141,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
             continue;
         }
         left<Way>().store(turns_left - 1, std::memory_order_relaxed);
-        descriptor::use const used(*d, core_->near());
+        descriptor::use const used(*d, core().near());
         if (!used.valid()) [[unlikely]]
             continue;
         std::size_t done;
@@ -174,20 +174,6 @@ std::size_t stream_base::send(io_vectors& v, error_code& ec)
     ::msghdr m = message(v);
     return transfer<direction::write>(
         v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
-}
-
-void stream_base::take_over(int number, error_code& ec, bool whole, bool connected)
-{
-    if (ec)
-        return;
-    try
-    {
-        set_open(descriptor::open(*core_, number, connected, whole));
-    }
-    catch (boost::system::system_error const& e)
-    {
-        ec = e.code();
-    }
 }
 
 int stream_base::accept_one(error_code& ec)
@@ -238,8 +224,7 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
                              error_code& ec)
 {
     ec.clear();
-    close();
-    open_.reset();
+    set_open({});
     int const number = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (number < 0)
     {
@@ -260,8 +245,8 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
     take_over(number, ec, family != AF_UNIX, e == 0);
     if (e == 0 || ec)
         return;
-    ec = open_->wait(direction::write, limit(), open_->cancels());
-    descriptor::use const used(*open_, core_->near());
+    ec = open()->wait(direction::write, limit(), open()->cancels());
+    descriptor::use const used(*open(), core().near());
     if (!ec && !used.valid())
         ec = boost::asio::error::operation_aborted;
     if (!ec)

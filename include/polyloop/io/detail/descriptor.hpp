@@ -47,6 +47,7 @@ class descriptor
 {
   public:
     using pointer = boost::intrusive_ptr<descriptor>;
+    using native = int;
 
     /// Takes the number over, which must not block, and listens for its edges. Throws the system's
     /// error, and has closed it then.
@@ -75,6 +76,10 @@ class descriptor
     static bool closed(state_word::value v) noexcept
     {
         return v & closed_bit;
+    }
+    bool closed() const noexcept
+    {
+        return closed(state());
     }
     /// It gave less than there might be, when its state was `seen`: the next one waits first.
     void exhausted(state_word::value seen, direction d) noexcept

@@ -6,7 +6,7 @@
 #define POLYLOOP_IO_DETAIL_STREAM_BASE_HPP
 
 #include <polyloop/io/detail/descriptor.hpp>
-#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/io/detail/socket_state.hpp>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/socket_base.hpp>
@@ -16,9 +16,9 @@
 
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace polyloop::detail {
 
@@ -69,110 +69,23 @@ class io_vectors
 };
 
 /// What streams of all protocols have in common.
-class stream_base
+class stream_base : public socket_state<descriptor>
 {
-  public:
-    using executor_type = event_loop::executor_type;
-    using duration = std::chrono::nanoseconds;
-    using time_point = std::chrono::steady_clock::time_point;
-
-    stream_base(stream_base const&) = delete;
-    stream_base& operator=(stream_base const&) = delete;
-
-    executor_type get_executor() const noexcept
-    {
-        return core_->io().get_executor();
-    }
-
-    bool is_open() const noexcept
-    {
-        return open_ && !descriptor::closed(open_->state());
-    }
-    /// The number of the system, which stays the stream's; -1 where it is closed.
-    int native_handle() const noexcept
-    {
-        return is_open() ? open_->number() : -1;
-    }
-
-    /// What waits ends by `operation_aborted`. From any thread.
-    void cancel() noexcept
-    {
-        if (open_)
-            open_->cancel();
-    }
-    /// Ends what waits by `operation_aborted`, and the connection. Later operations fail by
-    /// `bad_descriptor`. From any fiber and any thread; a second call does nothing.
-    void close() noexcept
-    {
-        if (open_)
-            open_->close();
-    }
-
-    /// Every operation that has not ended by then fails by `asio::error::timed_out`, those that
-    /// begin later, too, until another limit is set. Counts from the loop's time, and costs no
-    /// system call.
-    template <class Rep, class Period>
-    void expires_after(std::chrono::duration<Rep, Period> limit)
-    {
-        limit_ = saturating_add(core_->time(), to_nanoseconds(limit));
-    }
-    void expires_at(time_point when) noexcept
-    {
-        limit_ = when;
-    }
-    void expires_never() noexcept
-    {
-        limit_ = time_point::max();
-    }
-
   protected:
-    using open_socket = descriptor;
     using vectors = io_vectors;
 
-    explicit stream_base(event_loop& loop) noexcept : core_(&loop.core())
+    explicit stream_base(event_loop& loop) noexcept : socket_state(loop)
     {
     }
-    /// What was moved from is closed, and can be used again.
-    stream_base(stream_base&& other) noexcept
-        : core_(other.core_), open_(std::move(other.open_)), limit_(other.limit_)
+    stream_base(stream_base&& other) noexcept : socket_state(std::move(other))
     {
     }
     stream_base& operator=(stream_base&& other) noexcept
     {
-        if (this != &other)
-        {
-            close();
-            core_ = other.core_;
-            open_ = std::move(other.open_);
-            limit_ = other.limit_;
-        }
+        socket_state::operator=(std::move(other));
         return *this;
     }
-    ~stream_base()
-    {
-        close();
-    }
-
-    loop_core& core() const noexcept
-    {
-        return *core_;
-    }
-    descriptor::pointer const& open() const noexcept
-    {
-        return open_;
-    }
-    void set_open(descriptor::pointer d) noexcept
-    {
-        close();
-        open_ = std::move(d);
-    }
-    /// A descriptor, unless there was an error already.
-    POLYLOOP_DECL void take_over(int number, boost::system::error_code& ec, bool whole,
-                                 bool connected = true);
-    deadline limit() const noexcept
-    {
-        return limit_ == time_point::max() ? deadline() : deadline::at(limit_);
-    }
+    ~stream_base() = default;
 
     // Wait where they have to.
     POLYLOOP_DECL std::size_t receive(void* where, std::size_t n, boost::system::error_code& ec);
@@ -201,12 +114,6 @@ class stream_base
     POLYLOOP_DECL void shut_down(int how, boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t get_available(boost::system::error_code& ec) const;
 
-    static void check(boost::system::error_code const& ec)
-    {
-        if (ec) [[unlikely]]
-            throw_error(ec);
-    }
-
   private:
     template <direction Way, class Call>
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
@@ -223,9 +130,6 @@ class stream_base
     // the reader's and the writer's each, as these may run at the same time.
     static constexpr std::uint8_t most_turns = 16;
 
-    core_ptr core_;
-    descriptor::pointer open_;
-    time_point limit_ = time_point::max();
     // Several may accept at once; they need not be exact.
     std::atomic<std::uint8_t> reads_left_ = most_turns;
     std::atomic<std::uint8_t> writes_left_ = most_turns;
