@@ -172,30 +172,34 @@ portable_base::native_handle_type portable_base::accept_one(error_code& ec)
 }
 
 void portable_base::connect_to(int family, int protocol, void const* to, std::size_t size,
-                               error_code& ec)
+                               unsigned ends, error_code& ec)
 {
     ec.clear();
-    set_open({});
+    replace({}, ends, ec);
+    if (ec)
+        return;
     try
     {
         core().require_open();
-        set_open(portable_socket::open(
+        auto const s = portable_socket::open(
             core(), stream(core().io().get_executor(),
-                           asio::generic::stream_protocol(family, protocol))));
-        unsigned const cancels = open()->cancels();
-        open()->start_connect(stream_endpoint(to, size, protocol));
-        while (!ec && !open()->connected())
-            ec = open()->wait(direction::write, limit(), cancels);
+                           asio::generic::stream_protocol(family, protocol)));
+        unsigned const cancels = s->cancels();
+        replace(s, ends, ec);
+        if (ec)
+            return;
+        s->start_connect(stream_endpoint(to, size, protocol));
+        while (!ec && !s->connected())
+            ec = s->wait(direction::write, limit(), cancels);
+        if (!ec)
+            ec = *s->connected();
+        if (ec)
+            s->close(); // this one, not what is to come
     }
     catch (boost::system::system_error const& e)
     {
         ec = e.code();
-        return;
     }
-    if (!ec)
-        ec = *open()->connected();
-    if (ec)
-        close();
 }
 
 // -- options, names, ends

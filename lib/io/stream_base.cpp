@@ -220,11 +220,31 @@ std::size_t stream_base::send_now(descriptor& d, io_vectors& v, error_code& ec)
         d, v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
 }
 
+namespace {
+
+/// Once it can be written to. Not inlined into what may go on in another thread, where `errno` is
+/// another.
+BOOST_NOINLINE error_code result_of_connect(descriptor& d)
+{
+    descriptor::use const used(d, d.core().near());
+    if (!used.valid())
+        return asio::error::operation_aborted;
+    int result = 0;
+    ::socklen_t length = sizeof result;
+    if (::getsockopt(d.number(), SOL_SOCKET, SO_ERROR, &result, &length) != 0)
+        result = errno;
+    return result == 0 ? error_code() : system_error(result);
+}
+
+} // namespace
+
 void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::socklen_t size,
-                             error_code& ec)
+                             unsigned ends, error_code& ec)
 {
     ec.clear();
-    set_open({});
+    replace({}, ends, ec);
+    if (ec)
+        return;
     int const number = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (number < 0)
     {
@@ -242,24 +262,25 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
         ec = system_error(e);
         return;
     }
-    take_over(number, ec, family != AF_UNIX, e == 0);
+    descriptor::pointer d;
+    try
+    {
+        d = descriptor::open(core(), number, e == 0, family != AF_UNIX);
+    }
+    catch (boost::system::system_error const& failed)
+    {
+        ec = failed.code();
+        return;
+    }
+    unsigned const cancels = d->cancels();
+    replace(d, ends, ec);
     if (e == 0 || ec)
         return;
-    ec = open()->wait(direction::write, limit(), open()->cancels());
-    descriptor::use const used(*open(), core().near());
-    if (!ec && !used.valid())
-        ec = boost::asio::error::operation_aborted;
+    ec = d->wait(direction::write, limit(), cancels);
     if (!ec)
-    {
-        int result = 0;
-        ::socklen_t length = sizeof result;
-        if (::getsockopt(number, SOL_SOCKET, SO_ERROR, &result, &length) != 0)
-            result = errno;
-        if (result != 0)
-            ec = system_error(result);
-    }
+        ec = result_of_connect(*d);
     if (ec)
-        close();
+        d->close(); // this one, not what is to come
 }
 
 void stream_base::get_option(int level, int name, void* data, std::size_t& size,

@@ -29,6 +29,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <thread>
 #include <vector>
@@ -239,6 +240,96 @@ BOOST_AUTO_TEST_CASE(close_ends_the_connecting)
             this_fiber::sleep_for(1ms); // there is no event of another's waiting
         s.close();
         BOOST_TEST(connects.join() == asio::error::operation_aborted);
+    });
+}
+
+namespace {
+
+/// A listener, and before it an address where nobody listens.
+struct second_of_two
+{
+    second_of_two() : listener(endpoint(addresses("localhost").back(), 0)), all(2)
+    {
+        tcp_listener gone(endpoint(addresses("localhost").back(), 0));
+        all = {gone.local_endpoint(), listener.local_endpoint()};
+    }
+
+    tcp_listener listener;
+    std::vector<endpoint> all;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_end_between_two_addresses_is_not_forgotten)
+{
+    test::under_every_policy([] {
+        second_of_two two;
+        for (bool const by_thread : {false, true})
+            for (bool const closes : {false, true})
+            {
+                tcp_stream s;
+                auto const end = [&] { closes ? s.close() : s.cancel(); };
+                auto const ended_at_the_second =
+                    std::views::iota(0, 2) | std::views::transform([&](int i) {
+                        if (i == 1)
+                            by_thread ? std::thread(end).join() : end();
+                        return two.all[static_cast<std::size_t>(i)];
+                    });
+                error_code ec;
+                s.connect(ended_at_the_second.begin(), ended_at_the_second.end(), ec);
+                BOOST_TEST(ec == asio::error::operation_aborted);
+                BOOST_TEST(!s.is_open());
+                // It holds for the one call.
+                s.connect(two.all.begin(), two.all.end(), ec);
+                BOOST_TEST(!ec);
+                BOOST_TEST(s.is_open());
+            }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(who_was_closed_while_a_name_is_looked_up_is_not_connected)
+{
+    event_loop loop;
+    run_until_complete(loop, [&] {
+        tcp_listener listener(endpoint(addresses("localhost").back(), 0));
+        tcp_stream s;
+        std::optional<busy_executor> busy(loop);
+        auto connects =
+            spawn([&] { return test::code_of([&] { s.connect("localhost", port_of(listener)); }); });
+        this_fiber::yield(); // it has asked
+        s.close();
+        busy.reset();
+        BOOST_TEST(connects.join() == asio::error::operation_aborted);
+        BOOST_TEST(!s.is_open());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_may_end_it_at_every_moment)
+{
+    test::under_every_policy([] {
+        second_of_two two;
+        tcp_stream s;
+        std::atomic<bool> over = false;
+        std::thread ends([&] {
+            for (unsigned i = 0; !over; ++i)
+            {
+                i % 2 ? s.close() : s.cancel();
+                if (!s.is_open())
+                    std::this_thread::yield();
+            }
+        });
+        int strange = 0;
+        for (int i = 0; i != 300; ++i)
+        {
+            error_code ec;
+            s.connect(two.all.begin(), two.all.end(), ec);
+            strange += ec && ec != asio::error::operation_aborted;
+        }
+        over = true;
+        ends.join();
+        BOOST_TEST(strange == 0);
+        s.connect(two.all[1]);
+        BOOST_TEST(s.is_open());
     });
 }
 

@@ -38,8 +38,8 @@ namespace polyloop {
 /// Belongs to the loop that it was made for: there its edges are looked at. Fibers of other loops
 /// and plain threads may use it while that loop runs.
 ///
-/// Thread safety: one reader, one writer, `cancel` and `close` at once, from any thread; else as
-/// any object. It may be moved while nobody waits in it.
+/// Thread safety: one reader and one writer, or one who connects, with `cancel`, `close` and
+/// `is_open` at once, from any thread; else as any object. It may be moved while nobody waits in it.
 template <class Protocol>
 class basic_stream : public basic_socket<Protocol, detail::stream_transport>
 {
@@ -98,11 +98,11 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
 
     // -- connecting
 
-    /// Closes what was open, and connects.
+    /// Closes what was open, and connects. `close` and `cancel` end it by `operation_aborted`, from
+    /// any thread and whatever it is at; the stream is closed then.
     void connect(endpoint_type const& to, boost::system::error_code& ec)
     {
-        auto const p = to.protocol();
-        this->connect_to(p.family(), p.protocol(), to.data(), to.size(), ec);
+        connect_one(to, this->ends(), ec);
     }
     void connect(endpoint_type const& to)
     {
@@ -111,23 +111,13 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         this->check(ec);
     }
     /// The addresses in turn, until one is connected, which is returned; else the last one's
-    /// error, or `asio::error::not_found` where there is none. The limit is one for all of them.
+    /// error, or `asio::error::not_found` where there is none. The limit is one for all of them,
+    /// and `close` and `cancel` end all of it.
     template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
         requires std::convertible_to<std::iter_reference_t<Iterator>, endpoint_type>
     endpoint_type connect(Iterator begin, End end, boost::system::error_code& ec)
     {
-        ec = asio::error::not_found;
-        for (; begin != end; ++begin)
-        {
-            endpoint_type const to = *begin;
-            connect(to, ec);
-            if (!ec)
-                return to;
-            // Who was cancelled, or is too late, wants none of the others.
-            if (ec == asio::error::operation_aborted || ec == asio::error::timed_out)
-                break;
-        }
-        return {};
+        return connect_each(std::move(begin), std::move(end), this->ends(), ec);
     }
 
     /// To a host, by name or address, and a service, by name or number: each address in turn.
@@ -135,7 +125,7 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     ///
     /// A name is looked up on a thread of the default executor, so the loop goes on. What was set
     /// by `expires_after` is one limit for all of it. A cancelled task leaves at once, whatever it
-    /// is at; `close` and `cancel` end the connecting, not the looking up.
+    /// is at; after `close` or `cancel` nothing is connected, but the looking up is waited for.
     ///
     /// Errors: `host_not_found` and its like, `service_not_found`, those of the last address,
     /// `timed_out`, `operation_aborted`; `error::executor_shut_down`. The form that throws names
@@ -144,8 +134,9 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
                           boost::system::error_code& ec)
         requires std::same_as<Protocol, asio::ip::tcp>
     {
+        unsigned const ends = this->ends();
         auto const all = detail::resolve(this->core(), host, service, this->limit(), ec);
-        return ec ? endpoint_type() : connect(all.begin(), all.end(), ec);
+        return ec ? endpoint_type() : connect_each(all.begin(), all.end(), ends, ec);
     }
     endpoint_type connect(std::string_view host, std::string_view service)
         requires std::same_as<Protocol, asio::ip::tcp>
@@ -234,6 +225,30 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
   private:
     template <class>
     friend class basic_listener;
+
+    // Unless somebody cancelled or closed since `ends`.
+    void connect_one(endpoint_type const& to, unsigned ends, boost::system::error_code& ec)
+    {
+        auto const p = to.protocol();
+        this->connect_to(p.family(), p.protocol(), to.data(), to.size(), ends, ec);
+    }
+    template <class Iterator, class End>
+    endpoint_type connect_each(Iterator begin, End end, unsigned ends,
+                               boost::system::error_code& ec)
+    {
+        ec = asio::error::not_found;
+        for (; begin != end; ++begin)
+        {
+            endpoint_type const to = *begin;
+            connect_one(to, ends, ec);
+            if (!ec)
+                return to;
+            // Who was cancelled, or is too late, wants none of the others.
+            if (ec == asio::error::operation_aborted || ec == asio::error::timed_out)
+                break;
+        }
+        return {};
+    }
 
     // A read of a local socket stops where a descriptor was sent along.
     static constexpr bool whole = std::is_same_v<Protocol, asio::ip::tcp>;

@@ -65,7 +65,7 @@ class portable_base : public socket_state<portable_socket>
                                    boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t send(vectors& v, boost::system::error_code& ec);
     POLYLOOP_DECL void connect_to(int family, int protocol, void const* to, std::size_t size,
-                                  boost::system::error_code& ec);
+                                  unsigned ends, boost::system::error_code& ec);
     POLYLOOP_DECL native_handle_type accept_one(boost::system::error_code& ec);
 
     POLYLOOP_DECL static std::size_t receive_now(portable_socket& s, vectors& v,

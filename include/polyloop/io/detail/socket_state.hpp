@@ -8,16 +8,22 @@
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
+#include <boost/asio/error.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/system/error_code.hpp>
 
 #include <chrono>
+#include <mutex>
 #include <utility>
 
 namespace polyloop::detail {
 
 /// What sockets of all protocols have, whatever they wait with: the loop, what is open (`Open`), and
 /// the limit.
+///
+/// Invariant: the lock guards which one is open where it is replaced, against `cancel`, `close` and
+/// who asks, from another thread; and the number of ends, by which whoever is replacing it sees that
+/// it is not wanted any more. Operations on what is open need no lock, as nobody replaces it then.
 template <class Open>
 class socket_state
 {
@@ -37,26 +43,28 @@ class socket_state
 
     bool is_open() const noexcept
     {
+        std::lock_guard const held(lock_);
         return open_ && !open_->closed();
     }
     /// The number of the system, which stays the socket's; -1 where it is closed.
     native_handle_type native_handle() const noexcept
     {
-        return is_open() ? open_->number() : native_handle_type(-1);
+        std::lock_guard const held(lock_);
+        return open_ && !open_->closed() ? open_->number() : native_handle_type(-1);
     }
 
-    /// What waits ends by `operation_aborted`. From any thread.
+    /// What waits, or connects, ends by `operation_aborted`. From any thread.
     void cancel() noexcept
     {
-        if (open_)
-            open_->cancel();
+        if (pointer const s = end())
+            s->cancel();
     }
-    /// Ends what waits by `operation_aborted`, and the connection. Later operations fail by
-    /// `bad_descriptor`. From any fiber and any thread; a second call does nothing.
+    /// Ends what waits, or connects, by `operation_aborted`, and the connection. Later operations
+    /// fail by `bad_descriptor`. From any fiber and any thread; a second call does nothing.
     void close() noexcept
     {
-        if (open_)
-            open_->close();
+        if (pointer const s = end())
+            s->close();
     }
 
     /// Every operation that has not ended by then fails by `asio::error::timed_out`, those that
@@ -92,7 +100,7 @@ class socket_state
     {
         if (this != &other)
         {
-            close();
+            close_open();
             core_ = other.core_;
             open_ = std::move(other.open_);
             limit_ = other.limit_;
@@ -101,7 +109,7 @@ class socket_state
     }
     ~socket_state()
     {
-        close();
+        close_open();
     }
 
     loop_core& core() const noexcept
@@ -114,8 +122,32 @@ class socket_state
     }
     void set_open(pointer s) noexcept
     {
-        close();
-        open_ = std::move(s);
+        {
+            std::lock_guard const held(lock_);
+            open_.swap(s);
+        }
+        if (s)
+            s->close();
+    }
+    /// How often it was cancelled or closed, for `replace`.
+    unsigned ends() const noexcept
+    {
+        std::lock_guard const held(lock_);
+        return ends_;
+    }
+    /// The same as `set_open` unless somebody cancelled or closed since `ends`: then `s` is closed as
+    /// well, and the error is `operation_aborted`.
+    void replace(pointer s, unsigned ends, boost::system::error_code& ec) noexcept
+    {
+        {
+            std::lock_guard const held(lock_);
+            if (ends == ends_)
+                open_.swap(s);
+            else
+                ec = asio::error::operation_aborted;
+        }
+        if (s)
+            s->close();
     }
     /// A number, which is the socket's from then on, unless there was an error already. `whole` and
     /// `connected`: as `Open` has them.
@@ -155,9 +187,24 @@ class socket_state
     }
 
   private:
+    pointer end() noexcept
+    {
+        std::lock_guard const held(lock_);
+        ++ends_;
+        return open_; // its own reference: who connects may let go of it
+    }
+    /// Where nobody else may use the object.
+    void close_open() noexcept
+    {
+        if (open_)
+            open_->close();
+    }
+
     core_ptr core_;
     pointer open_;
     time_point limit_ = time_point::max();
+    unsigned ends_ = 0;
+    mutable spin_lock lock_;
 };
 
 } // namespace polyloop::detail

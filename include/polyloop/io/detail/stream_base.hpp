@@ -93,8 +93,10 @@ class stream_base : public socket_state<descriptor>
     POLYLOOP_DECL std::size_t send(void const* from, std::size_t n,
                                    boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t send(io_vectors& v, boost::system::error_code& ec);
+    /// Unless somebody cancelled or closed since `ends`.
     POLYLOOP_DECL void connect_to(int family, int protocol, ::sockaddr const* to,
-                                  ::socklen_t size, boost::system::error_code& ec);
+                                  ::socklen_t size, unsigned ends,
+                                  boost::system::error_code& ec);
 
     /// A new connection's number, which does not block.
     POLYLOOP_DECL int accept_one(boost::system::error_code& ec);
