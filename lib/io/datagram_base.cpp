@@ -150,7 +150,7 @@ std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
         state_word::value const seen = d->state();
         if (descriptor::closed(seen)) [[unlikely]]
         {
-            ec = asio::error::bad_descriptor;
+            ec = d->why_closed(cancels);
             return 0;
         }
         if (descriptor::ready(seen, Way))

@@ -111,6 +111,8 @@ std::size_t portable_base::transfer(direction way, error_code& ec, attempt_funct
         if (!left.take(ec)) [[unlikely]]
             return 0;
         std::size_t const n = once(attempt, *s, ec);
+        if (ec == asio::error::bad_descriptor) [[unlikely]]
+            ec = s->why_closed(cancels);
         if (ec != asio::error::would_block)
             return n;
         ec = s->wait(way, limit(), cancels);

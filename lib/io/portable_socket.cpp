@@ -86,10 +86,10 @@ boost::system::error_code portable_socket::wait(direction d, deadline limit, uns
     descriptor_waiter w;
     {
         section s(word_);
-        if (s.value & closed_bit) [[unlikely]]
-            return asio::error::bad_descriptor;
         if (this->cancels() != cancels) [[unlikely]]
             return asio::error::operation_aborted;
+        if (s.value & closed_bit) [[unlikely]]
+            return asio::error::bad_descriptor;
         if (limit.passed()) [[unlikely]]
             return asio::error::timed_out;
         if (s.value & orphan_bit) [[unlikely]]
@@ -137,11 +137,13 @@ bool portable_socket::begin(descriptor_waiter& w, direction d, unsigned cancels)
 {
     {
         section s(word_);
-        if ((s.value & (closed_bit | orphan_bit)) || this->cancels() != cancels)
+        if ((s.value & orphan_bit) || this->cancels() != cancels)
         {
             w.aborted = true;
             return true;
         }
+        if (s.value & closed_bit)
+            return true; // the attempt tells
         waiters(d).push(w);
     }
     try

@@ -112,7 +112,11 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
     }
     ec.clear();
     if (wanted == 0) [[unlikely]]
+    {
+        if (d->closed())
+            ec = boost::asio::error::bad_descriptor;
         return 0;
+    }
     if (late()) [[unlikely]]
     {
         ec = boost::asio::error::timed_out;
@@ -124,7 +128,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
         state_word::value const seen = d->state();
         if (descriptor::closed(seen)) [[unlikely]]
         {
-            ec = boost::asio::error::bad_descriptor;
+            ec = d->why_closed(cancels);
             return 0;
         }
         if (!descriptor::ready(seen, Way))

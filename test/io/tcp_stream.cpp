@@ -282,6 +282,72 @@ BOOST_AUTO_TEST_CASE(close_and_cancel_come_from_anywhere)
     });
 }
 
+BOOST_AUTO_TEST_CASE(what_begins_after_a_close_has_no_descriptor)
+{
+    test::under_every_policy([] {
+        local_pair p;
+        p.near.close();
+        local_stream never;
+        char byte = 0;
+        for (local_stream* const s : {&p.near, &never})
+        {
+            auto const code = [](auto f) { return test::code_of(f); };
+            error_code const codes[] = {
+                code([&] { s->read_some(asio::buffer(&byte, 1)); }),
+                code([&] { s->write_some(asio::buffer(&byte, 1)); }),
+                code([&] { s->read_some(asio::mutable_buffer()); }),
+                code([&] { s->async_read_some(asio::buffer(&byte, 1), use_fiber); }),
+                code([&] { s->async_write_some(asio::buffer(&byte, 1), use_fiber); }),
+                code([&] { s->async_read_some(asio::mutable_buffer(), use_fiber); }),
+                code([&] { s->shutdown(asio::socket_base::shutdown_both); }),
+                code([&] { s->available(); }),
+                code([&] { s->remote_endpoint(); }),
+            };
+            for (error_code const& ec : codes)
+                BOOST_TEST(ec == asio::error::bad_descriptor);
+        }
+        // It tells so by its completion, and not within the call.
+        bool called = false;
+        never.async_read_some(asio::buffer(&byte, 1),
+                              [&](error_code, std::size_t) { called = true; });
+        BOOST_TEST(!called);
+        while (!called)
+            this_fiber::yield();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(what_began_before_a_close_is_aborted_wherever_it_is)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        char byte = 0;
+        {
+            local_pair p; // it gives way to others, before it reads
+            BOOST_REQUIRE(::write(p.far, std::string(1000, 'x').data(), 1000) == 1000);
+            auto reads = spawn([&] {
+                return test::code_of([&] {
+                    for (;;)
+                        p.near.read_some(asio::buffer(&byte, 1));
+                });
+            });
+            this_fiber::yield();
+            this_fiber::yield();
+            p.near.close();
+            BOOST_TEST(reads.join() == asio::error::operation_aborted);
+        }
+        local_pair p; // it may go on, and its completion is on its way
+        BOOST_REQUIRE(::write(p.far, "ab", 2) == 2);
+        p.near.read_some(asio::buffer(&byte, 1));
+        auto begun = spawn([&] {
+            return test::code_of(
+                [&] { p.near.async_read_some(asio::buffer(&byte, 1), use_fiber); });
+        });
+        this_fiber::yield();
+        p.near.close();
+        BOOST_TEST(begun.join() == asio::error::operation_aborted);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(connecting_tells_what_the_system_says)
 {
     test::under_every_policy([] {

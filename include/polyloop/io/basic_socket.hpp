@@ -115,18 +115,15 @@ class basic_socket : public Transport
   protected:
     using Transport::Transport;
 
-    /// `attempt` until something was done. Throws `bad_descriptor` and `error::loop_closed`.
+    /// `attempt` until something was done. Throws `error::loop_closed`.
     template <detail::direction Way, class Try, class Token>
     auto start(Try attempt, Token&& token)
     {
-        auto const& open = this->open();
-        if (!open) [[unlikely]]
-            detail::throw_error(asio::error::bad_descriptor);
         if (this->core().is_gone()) [[unlikely]]
             detail::throw_error(error::loop_closed); // and with it the executor
         using operation = detail::socket_operation<typename Transport::open_socket, Way, Try>;
         return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
-            operation{open, std::move(attempt), this->limit().fixed(), open->cancels()}, token,
+            operation{this->open(), std::move(attempt), this->limit().fixed()}, token,
             this->get_executor());
     }
 

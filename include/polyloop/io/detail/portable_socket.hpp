@@ -90,6 +90,12 @@ class portable_socket
     {
         return cancels_.load(std::memory_order_relaxed);
     }
+    boost::system::error_code why_closed(unsigned cancels) const noexcept
+    {
+        if (this->cancels() != cancels)
+            return asio::error::operation_aborted;
+        return asio::error::bad_descriptor;
+    }
     POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d, unsigned cancels);
     wait_place place(direction d) noexcept
     {
