@@ -21,9 +21,11 @@ error_code system_error(int e) noexcept
     return {e, boost::system::system_category()};
 }
 
-error_code result_of(int r) noexcept
+// What asks for `errno` is not inlined into what may go on in another thread, where it is another.
+
+BOOST_NOINLINE error_code result_of(int r) noexcept
 {
-    return r == 0 ? error_code() : system_error(errno);
+    return r < 0 ? system_error(errno) : error_code();
 }
 
 /// A local socket's room for more is its peer's. Where the peer is none of its own, the system says
@@ -35,8 +37,6 @@ bool nothing_to_wait_for(int number, ::msghdr const& m) noexcept
     ::pollfd p{number, POLLOUT, 0};
     return ::poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
 }
-
-// Not inlined into what may go on in another thread, where `errno` is another.
 
 BOOST_NOINLINE ::ssize_t receive_message(int number, ::msghdr& m, int flags,
                                          error_code& ec) noexcept
@@ -196,8 +196,7 @@ void datagram_base::open_new(int family, int protocol, error_code& ec)
     ec.clear();
     close();
     int const number = ::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    if (number < 0)
-        ec = system_error(errno);
+    ec = result_of(number);
     take_over(number, ec, false);
 }
 

@@ -37,6 +37,13 @@ template <class Vectors>
     return m;
 }
 
+/// `errno`, right after a call that failed. Not inlined into what may go on in another thread after
+/// a wait: a compiler may ask for its address once.
+BOOST_NOINLINE int failure() noexcept
+{
+    return errno;
+}
+
 /// One try; false where it would block.
 template <direction Way, class Call>
 bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::size_t& done,
@@ -45,7 +52,7 @@ bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::siz
     ::ssize_t n;
     do
         n = call(d.number());
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && failure() == EINTR);
     done = 0;
     if (n > 0 || (n == 0 && Way == direction::write)) [[likely]]
     {
@@ -56,13 +63,13 @@ bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::siz
     }
     if (n == 0)
         ec = boost::asio::error::eof;
-    else if (would_block(errno))
+    else if (int const e = failure(); !would_block(e))
+        ec = system_error(e);
+    else
     {
         d.would_block(seen, Way);
         return false;
     }
-    else
-        ec = system_error(errno);
     return true;
 }
 
@@ -186,7 +193,7 @@ int stream_base::accept_one(error_code& ec)
     transfer<direction::read>(1, ec, [&](int number) -> ::ssize_t {
         do
             accepted = ::accept4(number, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        while (accepted < 0 && errno == ECONNABORTED); // that one is gone before it came
+        while (accepted < 0 && failure() == ECONNABORTED); // that one is gone before it came
         return accepted < 0 ? -1 : 1;
     });
     return accepted;
@@ -226,9 +233,8 @@ std::size_t stream_base::send_now(descriptor& d, io_vectors& v, error_code& ec)
 
 namespace {
 
-/// Once it can be written to. Not inlined into what may go on in another thread, where `errno` is
-/// another.
-BOOST_NOINLINE error_code result_of_connect(descriptor& d)
+/// Once it can be written to.
+error_code result_of_connect(descriptor& d)
 {
     descriptor::use const used(d, d.core().near());
     if (!used.valid())
@@ -236,7 +242,7 @@ BOOST_NOINLINE error_code result_of_connect(descriptor& d)
     int result = 0;
     ::socklen_t length = sizeof result;
     if (::getsockopt(d.number(), SOL_SOCKET, SO_ERROR, &result, &length) != 0)
-        result = errno;
+        result = failure();
     return result == 0 ? error_code() : system_error(result);
 }
 
@@ -252,14 +258,14 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
     int const number = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (number < 0)
     {
-        ec = system_error(errno);
+        ec = system_error(failure());
         return;
     }
     int r;
     do
         r = ::connect(number, to, size);
-    while (r < 0 && errno == EINTR);
-    int const e = r < 0 ? errno : 0;
+    while (r < 0 && failure() == EINTR);
+    int const e = r < 0 ? failure() : 0;
     if (e != 0 && e != EINPROGRESS)
     {
         ::close(number);
@@ -292,7 +298,7 @@ void stream_base::get_option(int level, int name, void* data, std::size_t& size,
 {
     auto length = static_cast<::socklen_t>(size);
     if (::getsockopt(native_handle(), level, name, data, &length) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
     size = length;
@@ -302,7 +308,7 @@ void stream_base::set_option(int level, int name, void const* data, std::size_t 
                              error_code& ec)
 {
     if (::setsockopt(native_handle(), level, name, data, static_cast<::socklen_t>(size)) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
 }
@@ -313,7 +319,7 @@ void stream_base::get_name(bool remote, void* data, std::size_t& size, error_cod
     auto length = static_cast<::socklen_t>(size);
     int const number = native_handle();
     if ((remote ? ::getpeername(number, name, &length) : ::getsockname(number, name, &length)) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
     size = length;
@@ -322,7 +328,7 @@ void stream_base::get_name(bool remote, void* data, std::size_t& size, error_cod
 void stream_base::shut_down(int how, error_code& ec)
 {
     if (::shutdown(native_handle(), how) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
 }
@@ -332,7 +338,7 @@ std::size_t stream_base::get_available(error_code& ec) const
     int n = 0;
     if (::ioctl(native_handle(), FIONREAD, &n) != 0)
     {
-        ec = system_error(errno);
+        ec = system_error(failure());
         return 0;
     }
     ec.clear();
