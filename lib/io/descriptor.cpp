@@ -267,6 +267,11 @@ int descriptor::release() noexcept
     return number_;
 }
 
+void descriptor::give_back(int number) noexcept
+{
+    ::close(number);
+}
+
 bool descriptor::leave_readers(void* self, waiter& w)
 {
     auto& d = *static_cast<descriptor*>(self);

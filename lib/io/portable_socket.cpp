@@ -70,9 +70,7 @@ portable_socket::pointer portable_socket::open(loop_core& core, native number, b
     }
     catch (...)
     {
-        asio::detail::socket_ops::state_type state = 0;
-        error_code ignored;
-        asio::detail::socket_ops::close(number, state, true, ignored);
+        give_back(number);
         throw;
     }
     return open(core, std::move(*socket));
@@ -330,6 +328,13 @@ portable_socket::native portable_socket::release()
     native const number = std::visit([](auto& s) { return s.release(); }, *socket_);
     socket_.reset();
     return number;
+}
+
+void portable_socket::give_back(native number) noexcept
+{
+    asio::detail::socket_ops::state_type state = 0;
+    error_code ignored;
+    asio::detail::socket_ops::close(number, state, true, ignored);
 }
 
 // -- those of a loop

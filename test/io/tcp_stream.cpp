@@ -32,6 +32,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <memory>
@@ -584,6 +585,31 @@ BOOST_AUTO_TEST_CASE(sockets_of_asio_come_in_and_go_out)
         BOOST_TEST(std::string(got, 3) == "def");
         BOOST_CHECK_THROW((tcp_stream(loop, tcp::socket(loop.io_context()))),
                           boost::system::system_error); // nothing is open
+    });
+}
+
+BOOST_AUTO_TEST_CASE(what_asio_cannot_take_is_not_leaked)
+{
+    event_loop loop;
+    run_until_complete(loop, [&] {
+        local_pair p;
+        using socket = asio::local::stream_protocol::socket;
+        socket twin(loop.io_context());
+        error_code ec;
+        twin.assign(asio::local::stream_protocol(), p.near.native_handle(), ec);
+        if (ec)
+            return; // the stream is one of Asio's, which it takes back in any case
+        std::size_t const before = open_descriptors();
+        // The reactor has the number already.
+        BOOST_CHECK_EXCEPTION(p.near.release(), boost::system::system_error,
+                              [](auto const& e) { return e.code().value() == EEXIST; });
+        BOOST_TEST(!p.near.is_open());
+        BOOST_TEST(open_descriptors() == before - 1);
+        char byte;
+        BOOST_TEST(::recv(p.far, &byte, 1, MSG_DONTWAIT) == 0); // it is told as well
+        twin.release(ec);
+        BOOST_CHECK_EXCEPTION(p.near.release(), boost::system::system_error,
+                              test::fails_with(make_error_code(asio::error::bad_descriptor)));
     });
 }
 

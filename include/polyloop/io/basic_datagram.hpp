@@ -69,11 +69,11 @@ class basic_datagram : public basic_socket<Protocol, detail::datagram_transport>
     basic_datagram(basic_datagram&&) noexcept = default;
     basic_datagram& operator=(basic_datagram&&) noexcept = default;
 
-    /// Hands the socket over to Asio, and is closed then. Nobody may use it meanwhile.
+    /// Hands the socket over to Asio, and is closed then. Nobody may use it meanwhile. Throws
+    /// `bad_descriptor`, and the system's error where Asio cannot take it, which ends it.
     asio::basic_datagram_socket<Protocol, executor_type> release()
     {
-        auto const protocol = this->local_endpoint().protocol();
-        return {this->get_executor(), protocol, base::open()->release()};
+        return this->template hand_over<asio::basic_datagram_socket<Protocol, executor_type>>();
     }
 
     // -- where it is, and with whom it speaks

@@ -127,6 +127,25 @@ class basic_socket : public Transport
             this->get_executor());
     }
 
+    /// What is open as a `Socket` of Asio's, which did not take it if this throws: it is closed then.
+    template <class Socket>
+    Socket hand_over()
+    {
+        Protocol const protocol = local_endpoint().protocol();
+        Socket to(this->get_executor());
+        auto const number = this->open()->release();
+        try
+        {
+            to.assign(protocol, number);
+        }
+        catch (...)
+        {
+            Transport::open_socket::give_back(number);
+            throw;
+        }
+        return to;
+    }
+
   private:
     endpoint_type endpoint(bool remote, boost::system::error_code& ec) const
     {

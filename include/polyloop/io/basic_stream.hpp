@@ -80,11 +80,11 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     basic_stream(basic_stream&&) noexcept = default;
     basic_stream& operator=(basic_stream&&) noexcept = default;
 
-    /// Hands the connection over to Asio; the stream is closed then. Nobody may use it meanwhile.
+    /// Hands the connection over to Asio; the stream is closed then. Nobody may use it meanwhile. Throws
+    /// `bad_descriptor`, and the system's error where Asio cannot take it, which ends the connection.
     asio::basic_stream_socket<Protocol, executor_type> release()
     {
-        auto const protocol = this->local_endpoint().protocol();
-        return {this->get_executor(), protocol, this->open()->release()};
+        return this->template hand_over<asio::basic_stream_socket<Protocol, executor_type>>();
     }
 
     lowest_layer_type& lowest_layer() noexcept

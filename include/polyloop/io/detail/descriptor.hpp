@@ -168,6 +168,8 @@ class descriptor
     /// Takes it away from the loop and gives its number to the caller; -1 where it is closed. In
     /// the loop's own thread, or while nobody uses the socket.
     POLYLOOP_DECL int release() noexcept;
+    /// To the system, which had given it.
+    POLYLOOP_DECL static void give_back(int number) noexcept;
 
     /// An edge, in the loop.
     void edge(bool readable, bool writable, bool broken) noexcept;

@@ -108,6 +108,8 @@ class portable_socket
     POLYLOOP_DECL void close() noexcept;
     /// Gives its number to the caller. Throws the system's error, and `bad_descriptor`.
     POLYLOOP_DECL native release();
+    /// To the system, which had given it.
+    POLYLOOP_DECL static void give_back(native number) noexcept;
 
     friend void intrusive_ptr_add_ref(portable_socket* s) noexcept
     {
