@@ -365,23 +365,25 @@ void* allocate(std::size_t n)
 
 } // namespace
 
-void* operator new(std::size_t n)
+// Not inlined one without the other, which GCC takes for a mistake.
+
+BOOST_NOINLINE void* operator new(std::size_t n)
 {
     return allocate(n);
 }
-void* operator new(std::size_t n, std::nothrow_t const&) noexcept
+BOOST_NOINLINE void* operator new(std::size_t n, std::nothrow_t const&) noexcept
 {
     return n < too_much ? std::malloc(n ? n : 1) : nullptr;
 }
-void operator delete(void* p) noexcept
+BOOST_NOINLINE void operator delete(void* p) noexcept
 {
     std::free(p);
 }
-void operator delete(void* p, std::nothrow_t const&) noexcept
+BOOST_NOINLINE void operator delete(void* p, std::nothrow_t const&) noexcept
 {
     std::free(p);
 }
-void operator delete(void* p, std::size_t) noexcept
+BOOST_NOINLINE void operator delete(void* p, std::size_t) noexcept
 {
     std::free(p);
 }
