@@ -190,11 +190,21 @@ void portable_base::connect_to(int family, int protocol, void const* to, std::si
         replace(s, ends, ec);
         if (ec)
             return;
-        s->start_connect(stream_endpoint(to, size, protocol));
-        while (!ec && !s->connected())
-            ec = s->wait(direction::write, limit(), cancels);
-        if (!ec)
-            ec = *s->connected();
+        for (auto pause = first_connect_pause;; pause = std::min(2 * pause, longest_connect_pause))
+        {
+            s->start_connect(stream_endpoint(to, size, protocol));
+            while (!ec && !s->connected())
+                ec = s->wait(direction::write, limit(), cancels);
+            if (!ec)
+                ec = *s->connected();
+            if (ec || family != AF_UNIX || s->has_peer())
+                break;
+            // The system does not tell when there is room again in the listener's queue.
+            ec = s->pause(limit().or_after(pause), cancels);
+            if (ec && (ec != asio::error::timed_out || limit().passed()))
+                break;
+            ec.clear();
+        }
         if (ec)
             s->close(); // this one, not what is to come
     }

@@ -5,6 +5,7 @@
 #include <polyloop/io/detail/portable_socket.hpp>
 
 #include <memory>
+#include <type_traits>
 
 namespace polyloop::detail {
 namespace {
@@ -78,7 +79,8 @@ portable_socket::pointer portable_socket::open(loop_core& core, native number, b
 
 // -- waiting
 
-boost::system::error_code portable_socket::wait(direction d, deadline limit, unsigned cancels)
+boost::system::error_code portable_socket::wait(direction d, deadline limit, unsigned cancels,
+                                                bool arms)
 {
     blocker self;
     descriptor_waiter w;
@@ -109,7 +111,8 @@ boost::system::error_code portable_socket::wait(direction d, deadline limit, uns
     }
     try
     {
-        arm(d);
+        if (arms)
+            arm(d);
     }
     catch (...)
     {
@@ -255,6 +258,7 @@ void portable_socket::start_connect(asio::generic::stream_protocol::endpoint con
     std::lock_guard const lock(mutex_);
     if (!socket_)
         return;
+    connected_.reset();
     std::get<stream>(*socket_).async_connect(to, [self = pointer(this)](error_code const& ec) {
         {
             std::lock_guard const held(self->mutex_);
@@ -269,6 +273,16 @@ std::optional<error_code> portable_socket::connected() const
 {
     std::lock_guard const lock(mutex_);
     return connected_;
+}
+
+bool portable_socket::has_peer()
+{
+    error_code ec;
+    with(ec, [&](auto& s) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(s)>, acceptor>)
+            s.remote_endpoint(ec);
+    });
+    return !ec;
 }
 
 // -- the end

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace polyloop::detail {
@@ -233,6 +234,16 @@ std::size_t stream_base::send_now(descriptor& d, io_vectors& v, error_code& ec)
 
 namespace {
 
+/// 0, or the system's error.
+int begin_connect(int number, ::sockaddr const* to, ::socklen_t size) noexcept
+{
+    int r;
+    do
+        r = ::connect(number, to, size);
+    while (r < 0 && failure() == EINTR);
+    return r < 0 ? failure() : 0;
+}
+
 /// Once it can be written to.
 error_code result_of_connect(descriptor& d)
 {
@@ -244,6 +255,29 @@ error_code result_of_connect(descriptor& d)
     if (::getsockopt(d.number(), SOL_SOCKET, SO_ERROR, &result, &length) != 0)
         result = failure();
     return result == 0 ? error_code() : system_error(result);
+}
+
+/// To a local listener whose queue is full. The system does not tell when there is room again: it is
+/// asked now and then.
+error_code connect_when_there_is_room(descriptor& d, ::sockaddr const* to, ::socklen_t size,
+                                      deadline limit, unsigned cancels)
+{
+    for (auto pause = first_connect_pause;; pause = std::min(2 * pause, longest_connect_pause))
+    {
+        // As long as it is not connected the system calls it ready, which is nothing to wait for.
+        d.would_block(d.state(), direction::write);
+        error_code const ec = d.wait(direction::write, limit.or_after(pause), cancels);
+        if (ec && (ec != asio::error::timed_out || limit.passed()))
+            return ec;
+        descriptor::use const used(d, d.core().near());
+        if (!used.valid())
+            return asio::error::operation_aborted;
+        int const e = begin_connect(d.number(), to, size);
+        if (e == 0)
+            d.edge(false, true, false); // of which the system makes none
+        if (e != EAGAIN)
+            return e == 0 ? error_code() : system_error(e);
+    }
 }
 
 } // namespace
@@ -261,12 +295,9 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
         ec = system_error(failure());
         return;
     }
-    int r;
-    do
-        r = ::connect(number, to, size);
-    while (r < 0 && failure() == EINTR);
-    int const e = r < 0 ? failure() : 0;
-    if (e != 0 && e != EINPROGRESS)
+    int const e = begin_connect(number, to, size);
+    bool const full = e == EAGAIN && family == AF_UNIX;
+    if (e != 0 && e != EINPROGRESS && !full)
     {
         ::close(number);
         ec = system_error(e);
@@ -286,8 +317,9 @@ void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::s
     replace(d, ends, ec);
     if (e == 0 || ec)
         return;
-    ec = d->wait(direction::write, limit(), cancels);
-    if (!ec)
+    if (full)
+        ec = connect_when_there_is_room(*d, to, size, limit(), cancels);
+    else if (ec = d->wait(direction::write, limit(), cancels); !ec)
         ec = result_of_connect(*d);
     if (ec)
         d->close(); // this one, not what is to come

@@ -11,6 +11,7 @@
 #include "support/loops.hpp"
 #include "support/policies.hpp"
 
+#include <polyloop/io/local_stream.hpp>
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
@@ -18,6 +19,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -25,6 +27,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <memory>
@@ -35,7 +38,9 @@
 #include <vector>
 
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 using namespace polyloop;
 using namespace std::chrono_literals;
@@ -45,6 +50,12 @@ using boost::system::system_error;
 namespace {
 
 using endpoint = asio::ip::tcp::endpoint;
+
+void throw_if(error_code const& ec)
+{
+    if (ec)
+        throw system_error(ec);
+}
 
 std::string port_of(tcp_listener const& l)
 {
@@ -357,6 +368,65 @@ BOOST_AUTO_TEST_CASE(a_plain_thread_blocks_and_a_bare_handler_is_refused)
         refused.set_value(test::code_of([&] { s.connect("localhost", port_of(listener)); }));
     });
     BOOST_TEST(refused.get_future().get() == error::not_in_fiber);
+}
+
+BOOST_AUTO_TEST_CASE(a_full_local_listener_is_waited_for)
+{
+    using local = asio::local::stream_protocol;
+    std::string name = "/tmp/polyloop.XXXXXX";
+    BOOST_REQUIRE(::mkdtemp(name.data()));
+    local::endpoint const where(name + "/listener");
+    test::under_every_policy([&] {
+        asio::io_context io;
+        local::acceptor acceptor(io, where, false);
+        acceptor.listen(0);
+        std::vector<local::socket> queued;
+        for (error_code ec; !ec;)
+        {
+            queued.emplace_back(io).open();
+            queued.back().native_non_blocking(true);
+            if (::connect(queued.back().native_handle(), where.data(),
+                          static_cast<::socklen_t>(where.size())) != 0)
+                ec.assign(errno, boost::system::system_category());
+        }
+
+        local_stream s;
+        error_code ec;
+        s.expires_after(5ms);
+        s.connect(where, ec);
+        BOOST_TEST(ec == asio::error::timed_out);
+        BOOST_TEST(!s.is_open());
+        s.expires_never();
+        for (bool const closes : {true, false})
+        {
+            auto connects = spawn([&] { return test::code_of([&] { s.connect(where); }); });
+            while (!s.is_open())
+                this_fiber::yield();
+            if (closes)
+                s.close();
+            else
+                connects.cancel();
+            BOOST_TEST(test::code_of([&] { throw_if(connects.join()); }) ==
+                       asio::error::operation_aborted);
+        }
+
+        auto connects = spawn([&] { s.connect(where); });
+        while (!s.is_open())
+            this_fiber::yield();
+        for (std::size_t i = 1; i != queued.size(); ++i)
+            acceptor.accept();
+        connects.join();
+        local::socket peer = acceptor.accept();
+        asio::write(s, asio::buffer("k", 1));
+        char byte = 0;
+        asio::read(peer, asio::buffer(&byte, 1));
+        BOOST_TEST(byte == 'k');
+        asio::write(peer, asio::buffer("l", 1));
+        asio::read(s, asio::buffer(&byte, 1));
+        BOOST_TEST(byte == 'l');
+        ::unlink(where.path().c_str());
+    });
+    ::rmdir(name.c_str());
 }
 
 BOOST_AUTO_TEST_CASE(a_loop_that_is_gone_connects_nobody)

@@ -99,7 +99,8 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     // -- connecting
 
     /// Closes what was open, and connects. `close` and `cancel` end it by `operation_aborted`, from
-    /// any thread and whatever it is at; the stream is closed then.
+    /// any thread and whatever it is at; the stream is closed then. A local listener whose queue is
+    /// full is asked again, after pauses from 1 to 64 ms.
     void connect(endpoint_type const& to, boost::system::error_code& ec)
     {
         connect_one(to, this->ends(), ec);

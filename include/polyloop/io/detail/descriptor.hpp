@@ -171,7 +171,7 @@ class descriptor
     /// To the system, which had given it.
     POLYLOOP_DECL static void give_back(int number) noexcept;
 
-    /// An edge, in the loop.
+    /// An edge, in the loop, or what is known without one.
     void edge(bool readable, bool writable, bool broken) noexcept;
 
     friend void intrusive_ptr_add_ref(descriptor* d) noexcept

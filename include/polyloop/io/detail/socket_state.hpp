@@ -18,6 +18,10 @@
 
 namespace polyloop::detail {
 
+// Between two attempts to connect to a local listener whose queue is full.
+inline constexpr std::chrono::nanoseconds first_connect_pause = std::chrono::milliseconds(1);
+inline constexpr std::chrono::nanoseconds longest_connect_pause = std::chrono::milliseconds(64);
+
 /// What sockets of all protocols have, whatever they wait with: the loop, what is open (`Open`), and
 /// the limit.
 ///
