@@ -17,12 +17,15 @@
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/test/unit_test.hpp>
 
@@ -429,6 +432,66 @@ BOOST_AUTO_TEST_CASE(a_full_local_listener_is_waited_for)
     ::rmdir(name.c_str());
 }
 
+BOOST_AUTO_TEST_CASE(any_token_may_wait_for_a_connection)
+{
+    full_listener full;
+    endpoint const where_it_waits = full.socket.local_endpoint();
+    test::under_every_policy([&] {
+        second_of_two two;
+        tcp_stream s;
+        s.async_connect(two.all[1], use_fiber);
+        BOOST_TEST((s.remote_endpoint() == two.all[1]));
+        auto coroutine = spawn([&]() -> asio::awaitable<void> {
+            co_await s.async_connect(two.all[1], asio::use_awaitable);
+        });
+        coroutine.join();
+        BOOST_TEST(s.is_open());
+        auto const code = [&](endpoint const& to) {
+            return test::code_of([&] { s.async_connect(to, use_fiber); });
+        };
+        BOOST_TEST(code(two.all[0]) == asio::error::connection_refused);
+        BOOST_TEST(!s.is_open());
+        s.expires_after(5ms);
+        BOOST_TEST(code(where_it_waits) == asio::error::timed_out);
+        s.expires_never();
+        auto cancelled = spawn([&] { return code(where_it_waits); });
+        while (!s.is_open())
+            this_fiber::yield();
+        cancelled.cancel();
+        BOOST_TEST(cancelled.join() == asio::error::operation_aborted);
+        BOOST_TEST(!s.is_open());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(who_closes_or_cancels_need_not_know_how_far_a_connecting_is)
+{
+    full_listener full;
+    event_loop loop;
+    run_until_complete(loop, [&] {
+        for (bool const waits : {false, true})
+            for (bool const closes : {false, true})
+            {
+                tcp_stream s;
+                asio::cancellation_signal signal;
+                std::optional<error_code> got;
+                s.async_connect(full.socket.local_endpoint(),
+                                asio::bind_cancellation_slot(
+                                    signal.slot(), [&](error_code ec) { got = ec; }));
+                BOOST_TEST(!got); // never within the call
+                while (waits && !s.is_open())
+                    this_fiber::yield();
+                if (closes)
+                    s.close();
+                else
+                    signal.emit(asio::cancellation_type::total);
+                while (!got)
+                    this_fiber::yield();
+                BOOST_TEST(*got == asio::error::operation_aborted);
+                BOOST_TEST(!s.is_open());
+            }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_loop_that_is_gone_connects_nobody)
 {
     std::optional<tcp_stream> s;
@@ -437,5 +500,7 @@ BOOST_AUTO_TEST_CASE(a_loop_that_is_gone_connects_nobody)
         s.emplace(loop);
     }
     BOOST_CHECK_EXCEPTION(s->connect("localhost", "1"), system_error,
+                          test::fails_with(error::loop_closed));
+    BOOST_CHECK_EXCEPTION(s->async_connect(endpoint(), [](error_code) {}), system_error,
                           test::fails_with(error::loop_closed));
 }

@@ -8,13 +8,17 @@
 #include <polyloop/io/basic_socket.hpp>
 #include <polyloop/io/detail/resolve.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
+#include <polyloop/task/spawn.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <concepts>
+#include <exception>
 #include <iterator>
+#include <new>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -149,6 +153,18 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         return to;
     }
 
+    /// `connect` with a completion token: `void(error_code)`, never within the call. It is a fiber of
+    /// the stream's loop that connects. Cancellation of any type: `operation_aborted`, and the stream
+    /// is closed. The stream has to stay where it is until then. Throws `error::loop_closed`.
+    template <class Token = asio::default_completion_token_t<executor_type>>
+    auto async_connect(endpoint_type const& to, Token&& token = Token())
+    {
+        if (this->core().is_gone()) [[unlikely]]
+            detail::throw_error(error::loop_closed);
+        return asio::async_compose<Token, void(boost::system::error_code)>(
+            connecting{*this, to}, token, this->get_executor());
+    }
+
     // -- reading and writing
 
     /// At least one byte, or an error: `asio::error::eof` at the end.
@@ -226,6 +242,47 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
   private:
     template <class>
     friend class basic_listener;
+
+    // For `async_compose`.
+    struct connecting
+    {
+        template <class Self>
+        void operator()(Self& self)
+        {
+            self.reset_cancellation_state(asio::enable_total_cancellation());
+            auto connect = [&s = stream, e = to, ends = stream.ends()] {
+                boost::system::error_code ec;
+                s.connect_one(e, ends, ec);
+                return ec;
+            };
+            spawn(*stream.core().facade(), std::move(connect), {.name = "connect", .key = {}})
+                .async_join(std::move(self));
+        }
+        template <class Self>
+        void operator()(Self& self, std::exception_ptr const& failure,
+                        boost::system::error_code ec)
+        {
+            self.complete(failure ? code_of(failure) : ec);
+        }
+        static boost::system::error_code code_of(std::exception_ptr const& failure)
+        {
+            try
+            {
+                std::rethrow_exception(failure);
+            }
+            catch (boost::system::system_error const& e)
+            {
+                return e.code();
+            }
+            catch (std::bad_alloc const&)
+            {
+                return asio::error::no_memory;
+            }
+        }
+
+        basic_stream& stream;
+        endpoint_type to;
+    };
 
     // Unless somebody cancelled or closed since `ends`.
     void connect_one(endpoint_type const& to, unsigned ends, boost::system::error_code& ec)
