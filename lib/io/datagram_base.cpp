@@ -128,7 +128,7 @@ auto sending(io_vectors& v, void* to, std::size_t size, int flags)
 } // namespace
 
 template <direction Way, class Try>
-std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
+std::size_t datagram_base::transfer(error_code& ec, Try attempt)
 {
     descriptor* const d = open().get();
     if (!d) [[unlikely]]
@@ -145,8 +145,12 @@ std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
     unsigned const cancels = d->cancels();
     for (;;)
     {
-        if (!left.take(ec)) [[unlikely]]
-            return 0;
+        if (!left<Way>().take()) [[unlikely]]
+        {
+            if (!left<Way>().give_way(ec))
+                return 0;
+            continue;
+        }
         state_word::value const seen = d->state();
         if (descriptor::closed(seen)) [[unlikely]]
         {
@@ -165,18 +169,18 @@ std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
         ec = d->wait(Way, limit(), cancels);
         if (ec) [[unlikely]]
             return 0;
-        left.renew();
+        left<Way>().renew();
     }
 }
 
 std::size_t datagram_base::receive_from(vectors& v, address& from, int flags, error_code& ec)
 {
-    return transfer<direction::read>(reads_, ec, receiving(v, from.data, from.size, flags));
+    return transfer<direction::read>(ec, receiving(v, from.data, from.size, flags));
 }
 
 std::size_t datagram_base::send_to(vectors& v, address const& to, int flags, error_code& ec)
 {
-    return transfer<direction::write>(writes_, ec, sending(v, to.data, to.size, flags));
+    return transfer<direction::write>(ec, sending(v, to.data, to.size, flags));
 }
 
 std::size_t datagram_base::receive_from_now(descriptor& d, vectors& v, address& from, int flags,

@@ -104,12 +104,16 @@ std::size_t portable_base::transfer(direction way, error_code& ec, attempt_funct
         ec = asio::error::timed_out;
         return 0;
     }
-    turns& left = way == direction::read ? reads_ : writes_;
+    turns& turn = way == direction::read ? left<direction::read>() : left<direction::write>();
     unsigned const cancels = s->cancels();
     for (;;)
     {
-        if (!left.take(ec)) [[unlikely]]
-            return 0;
+        if (!turn.take()) [[unlikely]]
+        {
+            if (!turn.give_way(ec))
+                return 0;
+            continue;
+        }
         std::size_t const n = once(attempt, *s, ec);
         if (ec == asio::error::bad_descriptor) [[unlikely]]
             ec = s->why_closed(cancels);
@@ -118,7 +122,7 @@ std::size_t portable_base::transfer(direction way, error_code& ec, attempt_funct
         ec = s->wait(way, limit(), cancels);
         if (ec) [[unlikely]]
             return 0;
-        left.renew();
+        turn.renew();
     }
 }
 

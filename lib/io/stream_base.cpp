@@ -76,29 +76,11 @@ bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::siz
 
 } // namespace
 
-/// Before one more operation that may need no wait. False where the fiber is to end.
-bool stream_base::take_breath(std::atomic<std::uint8_t>& left, error_code& ec)
-{
-    left.store(most_turns, std::memory_order_relaxed);
-    if (!try_current_fiber())
-        return true;
-    try
-    {
-        yield_current();
-        return true;
-    }
-    catch (boost::system::system_error const& e)
-    {
-        ec = e.code();
-        return false;
-    }
-}
-
 /// Until it may be ready; false with an error. Not inlined: the caller asks for its frame anew.
 template <direction Way>
 BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_code& ec)
 {
-    left<Way>().store(most_turns, std::memory_order_relaxed);
+    left<Way>().renew();
     thread_frame& frame = this_frame();
     auto* const task = static_cast<task_base*>(frame.fiber);
     if (!limited() && task && task->ready_node::kind == node_kind::fiber)
@@ -145,14 +127,12 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
                 return 0;
             continue;
         }
-        std::uint8_t const turns_left = left<Way>().load(std::memory_order_relaxed);
-        if (turns_left == 0) [[unlikely]]
+        if (!left<Way>().take()) [[unlikely]]
         {
-            if (!take_breath(left<Way>(), ec))
+            if (!left<Way>().give_way(ec))
                 return 0;
             continue;
         }
-        left<Way>().store(turns_left - 1, std::memory_order_relaxed);
         descriptor::use const used(*d, core().near());
         if (!used.valid()) [[unlikely]]
             continue;

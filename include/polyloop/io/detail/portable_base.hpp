@@ -7,7 +7,6 @@
 
 #include <polyloop/io/detail/portable_socket.hpp>
 #include <polyloop/io/detail/socket_state.hpp>
-#include <polyloop/io/detail/turns.hpp>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/socket_base.hpp>
@@ -109,9 +108,6 @@ class portable_base : public socket_state<portable_socket>
     }
     POLYLOOP_DECL std::size_t transfer(direction way, boost::system::error_code& ec,
                                        attempt_function once, void* attempt);
-
-    turns reads_;
-    turns writes_;
 };
 
 /// The same for `datagram_base`.
@@ -124,9 +120,7 @@ class portable_datagram_base : public portable_base
         std::size_t size = 0;
     };
 
-    explicit portable_datagram_base(event_loop& loop) noexcept : portable_base(loop)
-    {
-    }
+    using portable_base::portable_base;
 
     POLYLOOP_DECL void open_new(int family, int protocol, boost::system::error_code& ec);
     POLYLOOP_DECL void bind_to(void const* name, std::size_t size, boost::system::error_code& ec);

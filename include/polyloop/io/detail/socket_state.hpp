@@ -5,6 +5,8 @@
 #ifndef POLYLOOP_IO_DETAIL_SOCKET_STATE_HPP
 #define POLYLOOP_IO_DETAIL_SOCKET_STATE_HPP
 
+#include <polyloop/io/detail/descriptor.hpp>
+#include <polyloop/io/detail/turns.hpp>
 #include <polyloop/loop/event_loop.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
@@ -184,6 +186,13 @@ class socket_state
         return limited() && limit_ <= core_->time();
     }
 
+    /// The reader's and the writer's each, as these may run at the same time.
+    template <direction Way>
+    turns& left() noexcept
+    {
+        return Way == direction::read ? reads_ : writes_;
+    }
+
     static void check(boost::system::error_code const& ec)
     {
         if (ec) [[unlikely]]
@@ -207,8 +216,10 @@ class socket_state
     core_ptr core_;
     pointer open_;
     time_point limit_ = time_point::max();
-    unsigned ends_ = 0;
+    turns reads_;
+    turns writes_;
     mutable spin_lock lock_;
+    unsigned ends_ = 0;
 };
 
 } // namespace polyloop::detail

@@ -15,10 +15,7 @@
 #include <sys/uio.h>
 
 #include <array>
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
-#include <utility>
 
 namespace polyloop::detail {
 
@@ -74,18 +71,7 @@ class stream_base : public socket_state<descriptor>
   protected:
     using vectors = io_vectors;
 
-    explicit stream_base(event_loop& loop) noexcept : socket_state(loop)
-    {
-    }
-    stream_base(stream_base&& other) noexcept : socket_state(std::move(other))
-    {
-    }
-    stream_base& operator=(stream_base&& other) noexcept
-    {
-        socket_state::operator=(std::move(other));
-        return *this;
-    }
-    ~stream_base() = default;
+    using socket_state::socket_state;
 
     // Wait where they have to.
     POLYLOOP_DECL std::size_t receive(void* where, std::size_t n, boost::system::error_code& ec);
@@ -121,20 +107,6 @@ class stream_base : public socket_state<descriptor>
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
     template <direction Way>
     bool wait(descriptor& d, unsigned cancels, boost::system::error_code& ec);
-    bool take_breath(std::atomic<std::uint8_t>& left, boost::system::error_code& ec);
-    template <direction Way>
-    std::atomic<std::uint8_t>& left() noexcept
-    {
-        return Way == direction::read ? reads_left_ : writes_left_;
-    }
-
-    // So many operations in a row may need no wait before the others of the loop have their turn:
-    // the reader's and the writer's each, as these may run at the same time.
-    static constexpr std::uint8_t most_turns = 16;
-
-    // Several may accept at once; they need not be exact.
-    std::atomic<std::uint8_t> reads_left_ = most_turns;
-    std::atomic<std::uint8_t> writes_left_ = most_turns;
 };
 
 } // namespace polyloop::detail
