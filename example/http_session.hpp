@@ -125,37 +125,51 @@ public:
         session(session const&) = delete;
         session& operator=(session const&) = delete;
 
-        /// Calls `wait`, which the stop cancels. False if the server has stopped before.
+        /// Calls `wait`, which the stop cancels, and gives what it returns: whether a
+        /// request has begun. False if the server has stopped before. What follows is not
+        /// cancelled, even where the stop comes with the request's first byte.
         template <class Wait>
         bool idle(Wait wait)
         {
-            // Before it looks, as the stop sets its flag before it looks here.
-            idle_ = true;
-            bool const serving = !all_.stopping();
-            if (serving)
-                wait();
+            {
+                std::lock_guard const lock(mutex_);
+                if (all_.stopping())
+                    return false;
+                idle_ = true;
+            }
+            bool const begun = wait();
+            std::lock_guard const lock(mutex_);
+            if (!idle_)
+                task_.uncancel(); // by the stop, and for the wait alone
             idle_ = false;
-            return serving;
+            return begun;
         }
 
     private:
         friend class sessions;
 
+        void stop()
+        {
+            std::lock_guard const lock(mutex_);
+            if (std::exchange(idle_, false))
+                task_.cancel();
+        }
+
         sessions& all_;
-        polyloop::task<> const task_;
+        polyloop::task<> task_;
         std::list<session*>::iterator place_;
-        std::atomic<bool> idle_ = false;
+        std::mutex mutex_;
+        bool idle_ = false; // under the mutex
     };
 
     bool stopping() const { return stopping_; }
 
     void stop()
     {
-        stopping_ = true;
+        stopping_ = true; // before it looks whether one is idle, who looks at it then
         std::lock_guard const lock(mutex_);
         for (session* const s : list_)
-            if (s->idle_)
-                polyloop::task<>(s->task_).cancel();
+            s->stop();
     }
 
 private:
@@ -249,11 +263,17 @@ bool serve_requests(Stream& stream, polyloop::tcp_stream& below, http_service& s
         below.expires_after(service.idle_limit);
         auto const wait = [&] {
             buffer.commit(stream.read_some(buffer.prepare(4096), ec));
+            return !ec;
         };
-        if (buffer.size() == 0 && (!self.idle(wait) || ec))
-            return false;
-
+        bool const begun = buffer.size() != 0 || self.idle(wait);
         below.expires_after(service.request_limit);
+        // What had come before the stop is answered.
+        error_code none;
+        if (!begun &&
+            (!service.open.stopping() || below.available(none) == 0 || !wait()))
+        {
+            return false;
+        }
         http::request_parser<http::string_body> parser;
         parser.header_limit(service.header_limit);
         parser.body_limit(service.body_limit);

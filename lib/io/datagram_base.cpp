@@ -21,9 +21,11 @@ error_code system_error(int e) noexcept
     return {e, boost::system::system_category()};
 }
 
-error_code result_of(int r) noexcept
+// What asks for `errno` is not inlined into what may go on in another thread, where it is another.
+
+BOOST_NOINLINE error_code result_of(int r) noexcept
 {
-    return r == 0 ? error_code() : system_error(errno);
+    return r < 0 ? system_error(errno) : error_code();
 }
 
 /// A local socket's room for more is its peer's. Where the peer is none of its own, the system says
@@ -35,8 +37,6 @@ bool nothing_to_wait_for(int number, ::msghdr const& m) noexcept
     ::pollfd p{number, POLLOUT, 0};
     return ::poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
 }
-
-// Not inlined into what may go on in another thread, where `errno` is another.
 
 BOOST_NOINLINE ::ssize_t receive_message(int number, ::msghdr& m, int flags,
                                          error_code& ec) noexcept
@@ -128,7 +128,7 @@ auto sending(io_vectors& v, void* to, std::size_t size, int flags)
 } // namespace
 
 template <direction Way, class Try>
-std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
+std::size_t datagram_base::transfer(error_code& ec, Try attempt)
 {
     descriptor* const d = open().get();
     if (!d) [[unlikely]]
@@ -145,12 +145,16 @@ std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
     unsigned const cancels = d->cancels();
     for (;;)
     {
-        if (!left.take(ec)) [[unlikely]]
-            return 0;
+        if (!left<Way>().take()) [[unlikely]]
+        {
+            if (!left<Way>().give_way(ec))
+                return 0;
+            continue;
+        }
         state_word::value const seen = d->state();
         if (descriptor::closed(seen)) [[unlikely]]
         {
-            ec = asio::error::bad_descriptor;
+            ec = d->why_closed(cancels);
             return 0;
         }
         if (descriptor::ready(seen, Way))
@@ -165,18 +169,18 @@ std::size_t datagram_base::transfer(turns& left, error_code& ec, Try attempt)
         ec = d->wait(Way, limit(), cancels);
         if (ec) [[unlikely]]
             return 0;
-        left.renew();
+        left<Way>().renew();
     }
 }
 
 std::size_t datagram_base::receive_from(vectors& v, address& from, int flags, error_code& ec)
 {
-    return transfer<direction::read>(reads_, ec, receiving(v, from.data, from.size, flags));
+    return transfer<direction::read>(ec, receiving(v, from.data, from.size, flags));
 }
 
 std::size_t datagram_base::send_to(vectors& v, address const& to, int flags, error_code& ec)
 {
-    return transfer<direction::write>(writes_, ec, sending(v, to.data, to.size, flags));
+    return transfer<direction::write>(ec, sending(v, to.data, to.size, flags));
 }
 
 std::size_t datagram_base::receive_from_now(descriptor& d, vectors& v, address& from, int flags,
@@ -196,8 +200,7 @@ void datagram_base::open_new(int family, int protocol, error_code& ec)
     ec.clear();
     close();
     int const number = ::socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    if (number < 0)
-        ec = system_error(errno);
+    ec = result_of(number);
     take_over(number, ec, false);
 }
 

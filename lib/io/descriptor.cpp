@@ -100,10 +100,10 @@ boost::system::error_code descriptor::wait(direction d, deadline limit, unsigned
     descriptor_waiter w;
     {
         section s(word_);
-        if (closed(s.value)) [[unlikely]]
-            return boost::asio::error::bad_descriptor;
         if (this->cancels() != cancels) [[unlikely]]
             return boost::asio::error::operation_aborted;
+        if (closed(s.value)) [[unlikely]]
+            return boost::asio::error::bad_descriptor;
         if (ready(s.value, d))
             return {};
         if (limit.passed()) [[unlikely]]
@@ -142,13 +142,13 @@ boost::system::error_code descriptor::wait(direction d, deadline limit, unsigned
 bool descriptor::begin(descriptor_waiter& w, direction d, unsigned cancels) noexcept
 {
     section s(word_);
-    if ((s.value & (closed_bit | orphan_bit)) || this->cancels() != cancels)
+    if ((s.value & orphan_bit) || this->cancels() != cancels)
     {
         w.aborted = true;
         return true;
     }
-    if (ready(s.value, d))
-        return true;
+    if (closed(s.value) || ready(s.value, d))
+        return true; // the attempt tells
     waiters(d).push(w);
     return false;
 }
@@ -172,20 +172,23 @@ void descriptor::edge(bool readable, bool writable, bool broken) noexcept
         s.release_all(writers_);
 }
 
-void descriptor::abort_all(section& s, wait_list& list) noexcept
+/// Also who has begun, and does not wait.
+void descriptor::abort_all(section& s) noexcept
 {
-    for (waiter* w = list.front(); w; w = w->next)
-        static_cast<descriptor_waiter*>(w)->aborted = true;
-    s.release_all(list);
+    cancels_.store(cancels() + 1, std::memory_order_relaxed);
+    for (wait_list* const list : {&readers_, &writers_})
+    {
+        for (waiter* w = list->front(); w; w = w->next)
+            static_cast<descriptor_waiter*>(w)->aborted = true;
+        s.release_all(*list);
+    }
 }
 
 void descriptor::abort(state_word::value set) noexcept
 {
     section s(word_);
     s.value |= set;
-    cancels_.store(cancels() + 1, std::memory_order_relaxed);
-    abort_all(s, readers_);
-    abort_all(s, writers_);
+    abort_all(s);
 }
 
 /// Ends the waits; false where that was done before.
@@ -195,8 +198,7 @@ bool descriptor::end() noexcept
     if (closed(s.value))
         return false;
     s.value |= closed_bit;
-    abort_all(s, readers_);
-    abort_all(s, writers_);
+    abort_all(s);
     return true;
 }
 
@@ -256,6 +258,11 @@ int descriptor::release() noexcept
     set_->remove(*this);
     leave_use();
     return number_;
+}
+
+void descriptor::give_back(int number) noexcept
+{
+    ::close(number);
 }
 
 bool descriptor::leave_readers(void* self, waiter& w)

@@ -92,7 +92,7 @@ struct raw_option
 std::size_t portable_base::transfer(direction way, error_code& ec, attempt_function once,
                                     void* attempt)
 {
-    portable_socket* const s = open_.get();
+    portable_socket* const s = open().get();
     if (!s) [[unlikely]]
     {
         ec = asio::error::bad_descriptor;
@@ -104,19 +104,25 @@ std::size_t portable_base::transfer(direction way, error_code& ec, attempt_funct
         ec = asio::error::timed_out;
         return 0;
     }
-    turns& left = way == direction::read ? reads_ : writes_;
+    turns& turn = way == direction::read ? left<direction::read>() : left<direction::write>();
     unsigned const cancels = s->cancels();
     for (;;)
     {
-        if (!left.take(ec)) [[unlikely]]
-            return 0;
+        if (!turn.take()) [[unlikely]]
+        {
+            if (!turn.give_way(ec))
+                return 0;
+            continue;
+        }
         std::size_t const n = once(attempt, *s, ec);
+        if (ec == asio::error::bad_descriptor) [[unlikely]]
+            ec = s->why_closed(cancels);
         if (ec != asio::error::would_block)
             return n;
         ec = s->wait(way, limit(), cancels);
         if (ec) [[unlikely]]
             return 0;
-        left.renew();
+        turn.renew();
     }
 }
 
@@ -156,21 +162,6 @@ std::size_t portable_base::send(void const* from, std::size_t n, error_code& ec)
     return send(v, ec);
 }
 
-void portable_base::take_over(native_handle_type number, error_code& ec, bool whole,
-                              bool connected)
-{
-    if (ec)
-        return;
-    try
-    {
-        set_open(portable_socket::open(*core_, number, connected, whole));
-    }
-    catch (boost::system::system_error const& e)
-    {
-        ec = e.code();
-    }
-}
-
 portable_base::native_handle_type portable_base::accept_one(error_code& ec)
 {
     native_handle_type accepted{};
@@ -187,31 +178,44 @@ portable_base::native_handle_type portable_base::accept_one(error_code& ec)
 }
 
 void portable_base::connect_to(int family, int protocol, void const* to, std::size_t size,
-                               error_code& ec)
+                               unsigned ends, error_code& ec)
 {
     ec.clear();
-    close();
-    open_.reset();
+    replace({}, ends, ec);
+    if (ec)
+        return;
     try
     {
-        core_->require_open();
-        set_open(portable_socket::open(
-            *core_, stream(core_->io().get_executor(),
-                           asio::generic::stream_protocol(family, protocol))));
-        unsigned const cancels = open_->cancels();
-        open_->start_connect(stream_endpoint(to, size, protocol));
-        while (!ec && !open_->connected())
-            ec = open_->wait(direction::write, limit(), cancels);
+        core().require_open();
+        auto const s = portable_socket::open(
+            core(), stream(core().io().get_executor(),
+                           asio::generic::stream_protocol(family, protocol)));
+        unsigned const cancels = s->cancels();
+        replace(s, ends, ec);
+        if (ec)
+            return;
+        for (auto pause = first_connect_pause;; pause = std::min(2 * pause, longest_connect_pause))
+        {
+            s->start_connect(stream_endpoint(to, size, protocol));
+            while (!ec && !s->connected())
+                ec = s->wait(direction::write, limit(), cancels);
+            if (!ec)
+                ec = *s->connected();
+            if (ec || family != AF_UNIX || s->has_peer())
+                break;
+            // The system does not tell when there is room again in the listener's queue.
+            ec = s->pause(limit().or_after(pause), cancels);
+            if (ec && (ec != asio::error::timed_out || limit().passed()))
+                break;
+            ec.clear();
+        }
+        if (ec)
+            s->close(); // this one, not what is to come
     }
     catch (boost::system::system_error const& e)
     {
         ec = e.code();
-        return;
     }
-    if (!ec)
-        ec = *open_->connected();
-    if (ec)
-        close();
 }
 
 // -- options, names, ends

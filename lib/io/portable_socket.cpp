@@ -5,6 +5,7 @@
 #include <polyloop/io/detail/portable_socket.hpp>
 
 #include <memory>
+#include <type_traits>
 
 namespace polyloop::detail {
 namespace {
@@ -70,9 +71,7 @@ portable_socket::pointer portable_socket::open(loop_core& core, native number, b
     }
     catch (...)
     {
-        asio::detail::socket_ops::state_type state = 0;
-        error_code ignored;
-        asio::detail::socket_ops::close(number, state, true, ignored);
+        give_back(number);
         throw;
     }
     return open(core, std::move(*socket));
@@ -80,16 +79,17 @@ portable_socket::pointer portable_socket::open(loop_core& core, native number, b
 
 // -- waiting
 
-boost::system::error_code portable_socket::wait(direction d, deadline limit, unsigned cancels)
+boost::system::error_code portable_socket::wait(direction d, deadline limit, unsigned cancels,
+                                                bool arms)
 {
     blocker self;
     descriptor_waiter w;
     {
         section s(word_);
-        if (s.value & closed_bit) [[unlikely]]
-            return asio::error::bad_descriptor;
         if (this->cancels() != cancels) [[unlikely]]
             return asio::error::operation_aborted;
+        if (s.value & closed_bit) [[unlikely]]
+            return asio::error::bad_descriptor;
         if (limit.passed()) [[unlikely]]
             return asio::error::timed_out;
         if (s.value & orphan_bit) [[unlikely]]
@@ -111,7 +111,8 @@ boost::system::error_code portable_socket::wait(direction d, deadline limit, uns
     }
     try
     {
-        arm(d);
+        if (arms)
+            arm(d);
     }
     catch (...)
     {
@@ -137,11 +138,13 @@ bool portable_socket::begin(descriptor_waiter& w, direction d, unsigned cancels)
 {
     {
         section s(word_);
-        if ((s.value & (closed_bit | orphan_bit)) || this->cancels() != cancels)
+        if ((s.value & orphan_bit) || this->cancels() != cancels)
         {
             w.aborted = true;
             return true;
         }
+        if (s.value & closed_bit)
+            return true; // the attempt tells
         waiters(d).push(w);
     }
     try
@@ -255,6 +258,7 @@ void portable_socket::start_connect(asio::generic::stream_protocol::endpoint con
     std::lock_guard const lock(mutex_);
     if (!socket_)
         return;
+    connected_.reset();
     std::get<stream>(*socket_).async_connect(to, [self = pointer(this)](error_code const& ec) {
         {
             std::lock_guard const held(self->mutex_);
@@ -269,6 +273,16 @@ std::optional<error_code> portable_socket::connected() const
 {
     std::lock_guard const lock(mutex_);
     return connected_;
+}
+
+bool portable_socket::has_peer()
+{
+    error_code ec;
+    with(ec, [&](auto& s) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(s)>, acceptor>)
+            s.remote_endpoint(ec);
+    });
+    return !ec;
 }
 
 // -- the end
@@ -328,6 +342,13 @@ portable_socket::native portable_socket::release()
     native const number = std::visit([](auto& s) { return s.release(); }, *socket_);
     socket_.reset();
     return number;
+}
+
+void portable_socket::give_back(native number) noexcept
+{
+    asio::detail::socket_ops::state_type state = 0;
+    error_code ignored;
+    asio::detail::socket_ops::close(number, state, true, ignored);
 }
 
 // -- those of a loop

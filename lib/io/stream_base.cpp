@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace polyloop::detail {
@@ -37,6 +38,13 @@ template <class Vectors>
     return m;
 }
 
+/// `errno`, right after a call that failed. Not inlined into what may go on in another thread after
+/// a wait: a compiler may ask for its address once.
+BOOST_NOINLINE int failure() noexcept
+{
+    return errno;
+}
+
 /// One try; false where it would block.
 template <direction Way, class Call>
 bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::size_t& done,
@@ -45,7 +53,7 @@ bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::siz
     ::ssize_t n;
     do
         n = call(d.number());
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && failure() == EINTR);
     done = 0;
     if (n > 0 || (n == 0 && Way == direction::write)) [[likely]]
     {
@@ -56,44 +64,26 @@ bool attempt(descriptor& d, state_word::value seen, std::size_t wanted, std::siz
     }
     if (n == 0)
         ec = boost::asio::error::eof;
-    else if (would_block(errno))
+    else if (int const e = failure(); !would_block(e))
+        ec = system_error(e);
+    else
     {
         d.would_block(seen, Way);
         return false;
     }
-    else
-        ec = system_error(errno);
     return true;
 }
 
 } // namespace
 
-/// Before one more operation that may need no wait. False where the fiber is to end.
-bool stream_base::take_breath(std::atomic<std::uint8_t>& left, error_code& ec)
-{
-    left.store(most_turns, std::memory_order_relaxed);
-    if (!try_current_fiber())
-        return true;
-    try
-    {
-        yield_current();
-        return true;
-    }
-    catch (boost::system::system_error const& e)
-    {
-        ec = e.code();
-        return false;
-    }
-}
-
 /// Until it may be ready; false with an error. Not inlined: the caller asks for its frame anew.
 template <direction Way>
 BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_code& ec)
 {
-    left<Way>().store(most_turns, std::memory_order_relaxed);
+    left<Way>().renew();
     thread_frame& frame = this_frame();
     auto* const task = static_cast<task_base*>(frame.fiber);
-    if (limit_ == time_point::max() && task && task->ready_node::kind == node_kind::fiber)
+    if (!limited() && task && task->ready_node::kind == node_kind::fiber)
         [[likely]]
         ec = d.wait_in(frame, static_cast<fiber&>(*task), Way, cancels);
     else
@@ -104,7 +94,7 @@ BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_cod
 template <direction Way, class Call>
 inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Call call)
 {
-    descriptor* const d = open_.get();
+    descriptor* const d = open().get();
     if (!d) [[unlikely]]
     {
         ec = boost::asio::error::bad_descriptor;
@@ -112,8 +102,12 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
     }
     ec.clear();
     if (wanted == 0) [[unlikely]]
+    {
+        if (d->closed())
+            ec = boost::asio::error::bad_descriptor;
         return 0;
-    if (limit_ != time_point::max() && limit_ <= core_->time()) [[unlikely]]
+    }
+    if (late()) [[unlikely]]
     {
         ec = boost::asio::error::timed_out;
         return 0;
@@ -124,7 +118,7 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
         state_word::value const seen = d->state();
         if (descriptor::closed(seen)) [[unlikely]]
         {
-            ec = boost::asio::error::bad_descriptor;
+            ec = d->why_closed(cancels);
             return 0;
         }
         if (!descriptor::ready(seen, Way))
@@ -133,15 +127,13 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
                 return 0;
             continue;
         }
-        std::uint8_t const turns_left = left<Way>().load(std::memory_order_relaxed);
-        if (turns_left == 0) [[unlikely]]
+        if (!left<Way>().take()) [[unlikely]]
         {
-            if (!take_breath(left<Way>(), ec))
+            if (!left<Way>().give_way(ec))
                 return 0;
             continue;
         }
-        left<Way>().store(turns_left - 1, std::memory_order_relaxed);
-        descriptor::use const used(*d, core_->near());
+        descriptor::use const used(*d, core().near());
         if (!used.valid()) [[unlikely]]
             continue;
         std::size_t done;
@@ -176,27 +168,13 @@ std::size_t stream_base::send(io_vectors& v, error_code& ec)
         v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
 }
 
-void stream_base::take_over(int number, error_code& ec, bool whole, bool connected)
-{
-    if (ec)
-        return;
-    try
-    {
-        set_open(descriptor::open(*core_, number, connected, whole));
-    }
-    catch (boost::system::system_error const& e)
-    {
-        ec = e.code();
-    }
-}
-
 int stream_base::accept_one(error_code& ec)
 {
     int accepted = -1;
     transfer<direction::read>(1, ec, [&](int number) -> ::ssize_t {
         do
             accepted = ::accept4(number, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        while (accepted < 0 && errno == ECONNABORTED); // that one is gone before it came
+        while (accepted < 0 && failure() == ECONNABORTED); // that one is gone before it came
         return accepted < 0 ? -1 : 1;
     });
     return accepted;
@@ -234,47 +212,97 @@ std::size_t stream_base::send_now(descriptor& d, io_vectors& v, error_code& ec)
         d, v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
 }
 
-void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::socklen_t size,
-                             error_code& ec)
+namespace {
+
+/// 0, or the system's error.
+int begin_connect(int number, ::sockaddr const* to, ::socklen_t size) noexcept
 {
-    ec.clear();
-    close();
-    open_.reset();
-    int const number = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-    if (number < 0)
-    {
-        ec = system_error(errno);
-        return;
-    }
     int r;
     do
         r = ::connect(number, to, size);
-    while (r < 0 && errno == EINTR);
-    int const e = r < 0 ? errno : 0;
-    if (e != 0 && e != EINPROGRESS)
+    while (r < 0 && failure() == EINTR);
+    return r < 0 ? failure() : 0;
+}
+
+/// Once it can be written to.
+error_code result_of_connect(descriptor& d)
+{
+    descriptor::use const used(d, d.core().near());
+    if (!used.valid())
+        return asio::error::operation_aborted;
+    int result = 0;
+    ::socklen_t length = sizeof result;
+    if (::getsockopt(d.number(), SOL_SOCKET, SO_ERROR, &result, &length) != 0)
+        result = failure();
+    return result == 0 ? error_code() : system_error(result);
+}
+
+/// To a local listener whose queue is full. The system does not tell when there is room again: it is
+/// asked now and then.
+error_code connect_when_there_is_room(descriptor& d, ::sockaddr const* to, ::socklen_t size,
+                                      deadline limit, unsigned cancels)
+{
+    for (auto pause = first_connect_pause;; pause = std::min(2 * pause, longest_connect_pause))
+    {
+        // As long as it is not connected the system calls it ready, which is nothing to wait for.
+        d.would_block(d.state(), direction::write);
+        error_code const ec = d.wait(direction::write, limit.or_after(pause), cancels);
+        if (ec && (ec != asio::error::timed_out || limit.passed()))
+            return ec;
+        descriptor::use const used(d, d.core().near());
+        if (!used.valid())
+            return asio::error::operation_aborted;
+        int const e = begin_connect(d.number(), to, size);
+        if (e == 0)
+            d.edge(false, true, false); // of which the system makes none
+        if (e != EAGAIN)
+            return e == 0 ? error_code() : system_error(e);
+    }
+}
+
+} // namespace
+
+void stream_base::connect_to(int family, int protocol, ::sockaddr const* to, ::socklen_t size,
+                             unsigned ends, error_code& ec)
+{
+    ec.clear();
+    replace({}, ends, ec);
+    if (ec)
+        return;
+    int const number = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    if (number < 0)
+    {
+        ec = system_error(failure());
+        return;
+    }
+    int const e = begin_connect(number, to, size);
+    bool const full = e == EAGAIN && family == AF_UNIX;
+    if (e != 0 && e != EINPROGRESS && !full)
     {
         ::close(number);
         ec = system_error(e);
         return;
     }
-    take_over(number, ec, family != AF_UNIX, e == 0);
+    descriptor::pointer d;
+    try
+    {
+        d = descriptor::open(core(), number, e == 0, family != AF_UNIX);
+    }
+    catch (boost::system::system_error const& failed)
+    {
+        ec = failed.code();
+        return;
+    }
+    unsigned const cancels = d->cancels();
+    replace(d, ends, ec);
     if (e == 0 || ec)
         return;
-    ec = open_->wait(direction::write, limit(), open_->cancels());
-    descriptor::use const used(*open_, core_->near());
-    if (!ec && !used.valid())
-        ec = boost::asio::error::operation_aborted;
-    if (!ec)
-    {
-        int result = 0;
-        ::socklen_t length = sizeof result;
-        if (::getsockopt(number, SOL_SOCKET, SO_ERROR, &result, &length) != 0)
-            result = errno;
-        if (result != 0)
-            ec = system_error(result);
-    }
+    if (full)
+        ec = connect_when_there_is_room(*d, to, size, limit(), cancels);
+    else if (ec = d->wait(direction::write, limit(), cancels); !ec)
+        ec = result_of_connect(*d);
     if (ec)
-        close();
+        d->close(); // this one, not what is to come
 }
 
 void stream_base::get_option(int level, int name, void* data, std::size_t& size,
@@ -282,7 +310,7 @@ void stream_base::get_option(int level, int name, void* data, std::size_t& size,
 {
     auto length = static_cast<::socklen_t>(size);
     if (::getsockopt(native_handle(), level, name, data, &length) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
     size = length;
@@ -292,7 +320,7 @@ void stream_base::set_option(int level, int name, void const* data, std::size_t 
                              error_code& ec)
 {
     if (::setsockopt(native_handle(), level, name, data, static_cast<::socklen_t>(size)) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
 }
@@ -303,7 +331,7 @@ void stream_base::get_name(bool remote, void* data, std::size_t& size, error_cod
     auto length = static_cast<::socklen_t>(size);
     int const number = native_handle();
     if ((remote ? ::getpeername(number, name, &length) : ::getsockname(number, name, &length)) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
     size = length;
@@ -312,7 +340,7 @@ void stream_base::get_name(bool remote, void* data, std::size_t& size, error_cod
 void stream_base::shut_down(int how, error_code& ec)
 {
     if (::shutdown(native_handle(), how) != 0)
-        ec = system_error(errno);
+        ec = system_error(failure());
     else
         ec.clear();
 }
@@ -322,7 +350,7 @@ std::size_t stream_base::get_available(error_code& ec) const
     int n = 0;
     if (::ioctl(native_handle(), FIONREAD, &n) != 0)
     {
-        ec = system_error(errno);
+        ec = system_error(failure());
         return 0;
     }
     ec.clear();

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -91,6 +92,8 @@ std::vector<std::shared_ptr<event_loop>> listening_loops(event_loop& loop,
 /// A task accepts until the server is closed, one for each listener, and where there are several,
 /// one more waits for all of them. Another one waits after that until the last connection is over,
 /// so that others can wait for either by joining.
+///
+/// Invariant: they accept together or not at all. However one of them ends, the others end with it.
 class server_state : public std::enable_shared_from_this<server_state>
 {
   public:
@@ -127,6 +130,7 @@ class server_state : public std::enable_shared_from_this<server_state>
                 loop,
                 [self, accepting = accepting_]() mutable {
                     accepting.join_for(std::chrono::nanoseconds::max());
+                    (void)self->failure(); // which is not reported again
                     self->count_->wait_at_most(0);
                 },
                 {.name = options_.name + " drain", .key = {}});
@@ -153,21 +157,17 @@ class server_state : public std::enable_shared_from_this<server_state>
     }
     void close()
     {
-        closed_ = true;
-        if (close_asked_.exchange(true))
-            return; // not by a part that has ended: the others go on then
-        if (listeners_.size() == 1)
-            accepting_.cancel();
-        else
-            cancel_parts();
+        end_parts();
     }
     void wait_closed()
     {
         draining_.join_for(std::chrono::nanoseconds::max());
+        if (std::exception_ptr const f = failure())
+            std::rethrow_exception(f);
     }
     task<> task_until_closed()
     {
-        if (draining_.done())
+        if (draining_.done() && !failure())
             return draining_;
         // A task of its own, as cancelling the wait cancels it.
         return spawn(*loop_, [self = shared_from_this()] { self->wait_closed(); },
@@ -222,8 +222,8 @@ class server_state : public std::enable_shared_from_this<server_state>
         {
             if (!state)
                 return;
-            state->closed_ = true;
             own->acceptor.reset();
+            state->end_parts();
         }
 
         std::shared_ptr<server_state> state;
@@ -241,7 +241,7 @@ class server_state : public std::enable_shared_from_this<server_state>
         ~waiting()
         {
             if (state)
-                state->cancel_parts();
+                state->end_parts();
         }
 
         std::shared_ptr<server_state> state;
@@ -259,29 +259,43 @@ class server_state : public std::enable_shared_from_this<server_state>
         a.bind(endpoint);
     }
 
-    task<> start_accepting(std::shared_ptr<server_state> const& self, listener& l)
+    task<> start_part(std::shared_ptr<server_state> const& self, listener& l)
     {
-        return spawn(*l.loop,
-                     [in = listening(self, l)] { in.state->accept_until_closed(*in.own); },
-                     {.name = options_.name, .key = {}});
+        task<> part = spawn(*l.loop,
+                            [in = listening(self, l)] { in.state->accept_until_closed(*in.own); },
+                            {.name = options_.name, .key = {}});
+        std::unique_lock lock(parts_mutex_);
+        parts_.push_back(part);
+        bool const ended = closed_;
+        lock.unlock();
+        if (ended)
+            part.cancel(); // another one has ended meanwhile
+        return part;
     }
     void start_accepting(std::shared_ptr<server_state> const& self)
     {
-        if (listeners_.size() == 1)
-        {
-            accepting_ = start_accepting(self, listeners_[0]);
-            return;
-        }
+        parts_.reserve(listeners_.size());
         for (listener& l : listeners_)
-            parts_.push_back(start_accepting(self, l));
-        accepting_ = spawn(*loop_, [w = waiting(self)] { w.state->wait_for_parts(); },
-                           {.name = options_.name + " listeners", .key = {}});
+            accepting_ = start_part(self, l);
+        if (listeners_.size() > 1)
+            accepting_ = spawn(*loop_, [w = waiting(self)] { w.state->wait_for_parts(); },
+                               {.name = options_.name + " listeners", .key = {}});
     }
 
-    void cancel_parts()
+    /// Once; from any thread. Needs no memory, the want of which may be why.
+    void end_parts() noexcept
     {
-        for (task<> t : parts_)
-            t.cancel();
+        std::unique_lock lock(parts_mutex_);
+        if (closed_.exchange(true))
+            return;
+        // More may be started until it is seen there that it is closed.
+        for (std::size_t i = 0; i != parts_.size(); ++i)
+        {
+            task<> part = parts_[i];
+            lock.unlock(); // one that never started may end in the call
+            part.cancel();
+            lock.lock();
+        }
     }
     void wait_for_parts()
     {
@@ -295,12 +309,29 @@ class server_state : public std::enable_shared_from_this<server_state>
             {
                 if (!failure)
                     failure = std::current_exception();
-                cancel_parts();
+                end_parts();
             }
         for (task<> t : parts_)
             t.join_for(std::chrono::nanoseconds::max());
         if (failure)
             unless_closed(failure);
+    }
+
+    /// What ended the accepting, once it has, but for a close; null if nothing did.
+    std::exception_ptr failure() const
+    {
+        task<> accepting = accepting_;
+        if (!accepting.done() || accepting.cancelled())
+            return nullptr;
+        try
+        {
+            accepting.join();
+        }
+        catch (...)
+        {
+            return std::current_exception();
+        }
+        return nullptr;
     }
 
     /// Throws it, but for the cancellation of a server that was closed.
@@ -331,10 +362,24 @@ class server_state : public std::enable_shared_from_this<server_state>
                     recovered(l);
             }
         }
-        catch (...)
+        catch (boost::system::system_error const& e)
         {
+            if (e.code() != asio::error::operation_aborted)
+                give_up(l);
             unless_closed(std::current_exception());
         }
+        catch (...)
+        {
+            give_up(l);
+            throw;
+        }
+    }
+
+    /// Says that it is over, and why.
+    void give_up(listener& l)
+    {
+        l.loop->call_exception_handler({"a server accepts no more connections, and is closed",
+                                        std::current_exception(), options_.name});
     }
 
     /// What went wrong, null if nothing did: with the accepting, with the placing (a strategy of
@@ -412,10 +457,10 @@ class server_state : public std::enable_shared_from_this<server_state>
     std::vector<listener> listeners_;
     tcp::endpoint endpoint_;
     std::shared_ptr<connection_count> const count_;
-    std::atomic<bool> closed_ = false;
-    std::atomic<bool> close_asked_ = false;
-    std::vector<task<>> parts_; // where there are several listeners
-    task<> accepting_;
+    std::mutex parts_mutex_;
+    std::atomic<bool> closed_ = false; // set under the mutex
+    std::vector<task<>> parts_;        // grows under the mutex, until all are started
+    task<> accepting_;                 // the only part, or who waits for all of them
     task<> draining_;
 };
 

@@ -240,7 +240,7 @@ BOOST_DATA_TEST_CASE(headers_without_end, data::make(policies), policy)
 
 BOOST_DATA_TEST_CASE(a_byte_now_and_then, data::make(policies), policy)
 {
-    server s({"--policy", policy, "--limit-request", "0.5"});
+    server s({"--policy", policy, "--limit-request", "0.3"});
     std::string const slow = "GET / HTTP/1.1\r\nX: " + std::string(100000, 'x');
     std::list<raw_client> clients;
     for (int i = 0; i != 100; ++i)
@@ -314,7 +314,7 @@ BOOST_DATA_TEST_CASE(resets_at_every_moment, data::make(policies), policy)
 
 BOOST_DATA_TEST_CASE(half_open_connections, data::make(policies), policy)
 {
-    server s({"--policy", policy, "--limit-request", "1", "--limit-idle", "1"});
+    server s({"--policy", policy, "--limit-request", "0.3", "--limit-idle", "0.3"});
     std::string const whole =
         get + "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\nabc";
     // Those that end their side only, at every moment.
@@ -349,8 +349,8 @@ BOOST_DATA_TEST_CASE(without_descriptors_it_waits_and_goes_on, data::make(polici
 
     // It has nothing to do now, and that is what it does.
     auto const begin = processor_time(s.program());
-    std::this_thread::sleep_for(1s);
-    BOOST_TEST((processor_time(s.program()) - begin).count() < 0.2);
+    std::this_thread::sleep_for(500ms);
+    BOOST_TEST((processor_time(s.program()) - begin).count() < 0.1);
 
     // Those that are in are served.
     for (int i = 0; i != 3; ++i)
@@ -473,31 +473,32 @@ constexpr bool at_full_speed = true;
 
 BOOST_DATA_TEST_CASE(a_flood_of_connections, data::make(policies), policy)
 {
-    // Many more come in half a second than there are descriptors, even to a slow machine.
-    server s({"--policy", policy, "--limit-idle", "0.5", "--limit-connections",
-              descriptors_run_out ? "0" : "900"},
+    // Many more wait to be accepted than there are descriptors until one is given up.
+    server s({"--policy", policy, "--limit-idle", at_full_speed ? "0.08" : "0.5",
+              "--limit-connections", descriptors_run_out ? "0" : "900"},
              1000);
+    long const at_first = resident_kib(s.program());
     long after_a_part = 0;
-    for (unsigned const part : {per_process / 4, per_process})
+    for (unsigned const part : {per_process / 8, per_process})
     {
         flood f(s.where(), 4, part);
-        int served = 0;
-        while (f.connected() == 0)
-        {
+        do // at least once, also where this process comes to it after the flood
             BOOST_TEST(s.serves());
-            ++served;
-        }
+        while (f.connected() == 0);
         BOOST_TEST(f.connected() == 4 * part);
-        BOOST_TEST(served > 0);
         BOOST_TEST(s.serves());
         s.check_unharmed(); // although the clients are still there
         if (after_a_part == 0)
             after_a_part = resident_kib(s.program());
+        if (at_full_speed)
+            BOOST_TEST(contains(s.errors(), "Too many open files")); // it had all it can have
     }
     if (at_full_speed)
     {
-        BOOST_TEST(resident_kib(s.program()) < after_a_part + 8192);
-        BOOST_TEST(contains(s.errors(), "Too many open files"));
+        // A loop keeps what its connections took when they were most. The system spreads them as
+        // chance will have it: each of two loops may once have had all, not only half of them.
+        long const spread = policy == "fiber loops=2" ? after_a_part - at_first : 0;
+        BOOST_TEST(resident_kib(s.program()) < after_a_part + spread + 8192);
     }
     BOOST_TEST(s.errors().size() < 100'000u);
     s.stop();

@@ -13,7 +13,6 @@
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
-#include <csignal>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,25 +25,11 @@ using test::raw_client;
 
 namespace {
 
-std::string const policies[] = {"default", "strand loops=2", "fiber loops=2", "shared loops=2"};
-
-struct chat
+struct chat : test::serving
 {
-    explicit chat(process::arguments const& args = {})
-        : program(test::example("chat"), args), where(test::listening(program))
+    explicit chat(process::arguments const& args = {}) : serving("chat", args)
     {
     }
-
-    void stop()
-    {
-        program.signal(SIGTERM);
-        BOOST_TEST(program.wait() == 0);
-        BOOST_TEST(program.err() == "");
-        BOOST_TEST(contains(program.out(), "stopped\n"));
-    }
-
-    process program;
-    asio::ip::tcp::endpoint where;
 };
 
 std::string const question = "your name?\n";
@@ -63,7 +48,7 @@ struct member : raw_client
 
 } // namespace
 
-BOOST_DATA_TEST_CASE(everybody_reads_everything_in_the_same_order, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(everybody_reads_everything_in_the_same_order, data::make(test::serving_policies), policy)
 {
     chat c({"--policy", policy});
     std::vector<std::unique_ptr<member>> all;
@@ -162,7 +147,7 @@ BOOST_AUTO_TEST_CASE(who_says_no_name_is_left)
     c.stop();
 }
 
-BOOST_DATA_TEST_CASE(a_slow_member_is_dropped_and_stops_nobody, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(a_slow_member_is_dropped_and_stops_nobody, data::make(test::serving_policies), policy)
 {
     chat c({"--policy", policy, "--limit-waiting", "5", "--limit-line", "100000", "--limit-write",
             "30"});
@@ -229,7 +214,7 @@ BOOST_AUTO_TEST_CASE(who_reads_nothing_at_all_is_cut_off)
     c.stop();
 }
 
-BOOST_DATA_TEST_CASE(a_stop_is_told, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(a_stop_is_told, data::make(test::serving_policies), policy)
 {
     chat c({"--policy", policy});
     member ann(c, "ann");

@@ -31,27 +31,13 @@ namespace {
 std::string const page = "This is an HTTP server on fibers.\n";
 std::string const get = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
 
-std::string const policies[] = {"default", "strand loops=2", "fiber loops=2", "shared loops=2"};
-
-struct http_server
+struct http_server : test::serving
 {
     explicit http_server(process::arguments const& args = {})
-        : program(test::example("http_server"), args), where(test::listening(program)),
-          url("http://127.0.0.1:" + std::to_string(where.port()))
+        : serving("http_server", args), url("http://127.0.0.1:" + std::to_string(where.port()))
     {
     }
 
-    /// Orderly, and without a complaint.
-    void stop()
-    {
-        program.signal(SIGTERM);
-        BOOST_TEST(program.wait() == 0);
-        BOOST_TEST(program.err() == "");
-        BOOST_TEST(contains(program.out(), "stopped\n"));
-    }
-
-    process program;
-    asio::ip::tcp::endpoint where;
     std::string url;
 };
 
@@ -83,7 +69,7 @@ void check_refused(raw_client& client, std::string const& expected)
 
 } // namespace
 
-BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(test::serving_policies), policy)
 {
     http_server server({"--policy", policy});
     auto const asked =
@@ -94,7 +80,7 @@ BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(poli
     server.stop();
 }
 
-BOOST_DATA_TEST_CASE(many_requests_under_every_policy, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(many_requests_under_every_policy, data::make(test::serving_policies), policy)
 {
     http_server server({"--policy", policy});
     auto const load = test::run("wrk", {"-t1", "-c50", "-d1s", server.url + "/"});
@@ -300,7 +286,7 @@ BOOST_AUTO_TEST_CASE(a_directory_is_served_and_nothing_outside)
     server.stop();
 }
 
-BOOST_DATA_TEST_CASE(a_stop_is_graceful, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(a_stop_is_graceful, data::make(test::serving_policies), policy)
 {
     http_server server({"--policy", policy});
     raw_client idle(server.where), silent(server.where), busy(server.where);

@@ -14,7 +14,6 @@
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
-#include <csignal>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,8 +30,6 @@ using test::raw_client;
 namespace {
 
 std::string const page = "This is an HTTP server on fibers.\n";
-std::string const policies[] = {"default", "strand loops=2", "fiber loops=2", "shared loops=2"};
-
 /// A certificate that signs itself.
 struct certificate
 {
@@ -66,11 +63,10 @@ certificate const& other()
     return c;
 }
 
-struct https_server
+struct https_server : test::serving
 {
     explicit https_server(process::arguments args = {})
-        : program(test::example("https_server"), with_certificate(args)),
-          where(test::listening(program)), port(std::to_string(where.port())),
+        : serving("https_server", with_certificate(args)), port(std::to_string(where.port())),
           url("https://localhost:" + port)
     {
     }
@@ -80,17 +76,6 @@ struct https_server
         return args;
     }
 
-    /// Orderly, and without a complaint.
-    void stop()
-    {
-        program.signal(SIGTERM);
-        BOOST_TEST(program.wait() == 0);
-        BOOST_TEST(program.err() == "");
-        BOOST_TEST(contains(program.out(), "stopped\n"));
-    }
-
-    process program;
-    asio::ip::tcp::endpoint where;
     std::string port, url;
 };
 
@@ -158,7 +143,7 @@ class s_client
 
 } // namespace
 
-BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(test::serving_policies), policy)
 {
     https_server server({"--policy", policy});
     auto const asked = curl({"-w", "[%{http_code} %{num_connects}]", server.url + "/",
@@ -169,7 +154,7 @@ BOOST_DATA_TEST_CASE(curl_asks_several_things_on_one_connection, data::make(poli
     server.stop();
 }
 
-BOOST_DATA_TEST_CASE(many_requests_under_every_policy, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(many_requests_under_every_policy, data::make(test::serving_policies), policy)
 {
     https_server server({"--policy", policy});
     auto const load =

@@ -36,14 +36,17 @@ using test::raw_client;
 
 namespace {
 
-std::string const policies[] = {"default", "strand loops=2", "fiber loops=2", "shared loops=2"};
+/// A host to which there is a proxy.
+struct host
+{
+    asio::io_context io;
+    tcp::acceptor acceptor{io, tcp::endpoint(asio::ip::address_v4::loopback(), 0)};
+};
 
 /// The proxy, and the host behind it.
-struct proxied
+struct proxied : host, test::serving
 {
-    explicit proxied(process::arguments args = {})
-        : acceptor(io, tcp::endpoint(asio::ip::address_v4::loopback(), 0)),
-          program(test::example("proxy"), to_host(args)), where(test::listening(program))
+    explicit proxied(process::arguments args = {}) : serving("proxy", to_host(args))
     {
     }
     process::arguments to_host(process::arguments& args)
@@ -56,19 +59,6 @@ struct proxied
     {
         return acceptor.accept();
     }
-
-    void stop()
-    {
-        program.signal(SIGTERM);
-        BOOST_TEST(program.wait() == 0);
-        BOOST_TEST(program.err() == "");
-        BOOST_TEST(contains(program.out(), "stopped\n"));
-    }
-
-    asio::io_context io;
-    tcp::acceptor acceptor;
-    process program;
-    tcp::endpoint where;
 };
 
 std::string read_all(tcp::socket& s, error_code& ec)
@@ -98,7 +88,7 @@ std::string message(std::size_t size, unsigned seed)
 
 } // namespace
 
-BOOST_DATA_TEST_CASE(bytes_go_both_ways_at_once, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(bytes_go_both_ways_at_once, data::make(test::serving_policies), policy)
 {
     proxied p({"--policy", policy});
     struct pair
@@ -125,7 +115,7 @@ BOOST_DATA_TEST_CASE(bytes_go_both_ways_at_once, data::make(policies), policy)
     p.stop();
 }
 
-BOOST_DATA_TEST_CASE(each_way_ends_apart, data::make(policies), policy)
+BOOST_DATA_TEST_CASE(each_way_ends_apart, data::make(test::serving_policies), policy)
 {
     proxied p({"--policy", policy});
     error_code ec;

@@ -11,30 +11,39 @@
 #include "support/loops.hpp"
 #include "support/policies.hpp"
 
+#include <polyloop/io/local_stream.hpp>
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 using namespace polyloop;
 using namespace std::chrono_literals;
@@ -44,6 +53,12 @@ using boost::system::system_error;
 namespace {
 
 using endpoint = asio::ip::tcp::endpoint;
+
+void throw_if(error_code const& ec)
+{
+    if (ec)
+        throw system_error(ec);
+}
 
 std::string port_of(tcp_listener const& l)
 {
@@ -242,6 +257,96 @@ BOOST_AUTO_TEST_CASE(close_ends_the_connecting)
     });
 }
 
+namespace {
+
+/// A listener, and before it an address where nobody listens.
+struct second_of_two
+{
+    second_of_two() : listener(endpoint(addresses("localhost").back(), 0)), all(2)
+    {
+        tcp_listener gone(endpoint(addresses("localhost").back(), 0));
+        all = {gone.local_endpoint(), listener.local_endpoint()};
+    }
+
+    tcp_listener listener;
+    std::vector<endpoint> all;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_end_between_two_addresses_is_not_forgotten)
+{
+    test::under_every_policy([] {
+        second_of_two two;
+        for (bool const by_thread : {false, true})
+            for (bool const closes : {false, true})
+            {
+                tcp_stream s;
+                auto const end = [&] { closes ? s.close() : s.cancel(); };
+                auto const ended_at_the_second =
+                    std::views::iota(0, 2) | std::views::transform([&](int i) {
+                        if (i == 1)
+                            by_thread ? std::thread(end).join() : end();
+                        return two.all[static_cast<std::size_t>(i)];
+                    });
+                error_code ec;
+                s.connect(ended_at_the_second.begin(), ended_at_the_second.end(), ec);
+                BOOST_TEST(ec == asio::error::operation_aborted);
+                BOOST_TEST(!s.is_open());
+                // It holds for the one call.
+                s.connect(two.all.begin(), two.all.end(), ec);
+                BOOST_TEST(!ec);
+                BOOST_TEST(s.is_open());
+            }
+    });
+}
+
+BOOST_AUTO_TEST_CASE(who_was_closed_while_a_name_is_looked_up_is_not_connected)
+{
+    event_loop loop;
+    run_until_complete(loop, [&] {
+        tcp_listener listener(endpoint(addresses("localhost").back(), 0));
+        tcp_stream s;
+        std::optional<busy_executor> busy(loop);
+        auto connects =
+            spawn([&] { return test::code_of([&] { s.connect("localhost", port_of(listener)); }); });
+        this_fiber::yield(); // it has asked
+        s.close();
+        busy.reset();
+        BOOST_TEST(connects.join() == asio::error::operation_aborted);
+        BOOST_TEST(!s.is_open());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_thread_may_end_it_at_every_moment)
+{
+    test::under_every_policy([] {
+        second_of_two two;
+        tcp_stream s;
+        std::atomic<bool> over = false;
+        std::thread ends([&] {
+            for (unsigned i = 0; !over; ++i)
+            {
+                i % 2 ? s.close() : s.cancel();
+                if (!s.is_open())
+                    std::this_thread::yield();
+            }
+        });
+        int strange = 0;
+        for (int i = 0; i != 300; ++i)
+        {
+            error_code ec;
+            s.connect(two.all.begin(), two.all.end(), ec);
+            strange += ec && ec != asio::error::operation_aborted;
+        }
+        over = true;
+        ends.join();
+        BOOST_TEST(strange == 0);
+        s.connect(two.all[1]);
+        BOOST_TEST(s.is_open());
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_plain_thread_blocks_and_a_bare_handler_is_refused)
 {
     event_loop loop;
@@ -268,6 +373,125 @@ BOOST_AUTO_TEST_CASE(a_plain_thread_blocks_and_a_bare_handler_is_refused)
     BOOST_TEST(refused.get_future().get() == error::not_in_fiber);
 }
 
+BOOST_AUTO_TEST_CASE(a_full_local_listener_is_waited_for)
+{
+    using local = asio::local::stream_protocol;
+    std::string name = "/tmp/polyloop.XXXXXX";
+    BOOST_REQUIRE(::mkdtemp(name.data()));
+    local::endpoint const where(name + "/listener");
+    test::under_every_policy([&] {
+        asio::io_context io;
+        local::acceptor acceptor(io, where, false);
+        acceptor.listen(0);
+        std::vector<local::socket> queued;
+        for (error_code ec; !ec;)
+        {
+            queued.emplace_back(io).open();
+            queued.back().native_non_blocking(true);
+            if (::connect(queued.back().native_handle(), where.data(),
+                          static_cast<::socklen_t>(where.size())) != 0)
+                ec.assign(errno, boost::system::system_category());
+        }
+
+        local_stream s;
+        error_code ec;
+        s.expires_after(5ms);
+        s.connect(where, ec);
+        BOOST_TEST(ec == asio::error::timed_out);
+        BOOST_TEST(!s.is_open());
+        s.expires_never();
+        for (bool const closes : {true, false})
+        {
+            auto connects = spawn([&] { return test::code_of([&] { s.connect(where); }); });
+            while (!s.is_open())
+                this_fiber::yield();
+            if (closes)
+                s.close();
+            else
+                connects.cancel();
+            BOOST_TEST(test::code_of([&] { throw_if(connects.join()); }) ==
+                       asio::error::operation_aborted);
+        }
+
+        auto connects = spawn([&] { s.connect(where); });
+        while (!s.is_open())
+            this_fiber::yield();
+        for (std::size_t i = 1; i != queued.size(); ++i)
+            acceptor.accept();
+        connects.join();
+        local::socket peer = acceptor.accept();
+        asio::write(s, asio::buffer("k", 1));
+        char byte = 0;
+        asio::read(peer, asio::buffer(&byte, 1));
+        BOOST_TEST(byte == 'k');
+        asio::write(peer, asio::buffer("l", 1));
+        asio::read(s, asio::buffer(&byte, 1));
+        BOOST_TEST(byte == 'l');
+        ::unlink(where.path().c_str());
+    });
+    ::rmdir(name.c_str());
+}
+
+BOOST_AUTO_TEST_CASE(any_token_may_wait_for_a_connection)
+{
+    full_listener full;
+    endpoint const where_it_waits = full.socket.local_endpoint();
+    test::under_every_policy([&] {
+        second_of_two two;
+        tcp_stream s;
+        s.async_connect(two.all[1], use_fiber);
+        BOOST_TEST((s.remote_endpoint() == two.all[1]));
+        auto coroutine = spawn([&]() -> asio::awaitable<void> {
+            co_await s.async_connect(two.all[1], asio::use_awaitable);
+        });
+        coroutine.join();
+        BOOST_TEST(s.is_open());
+        auto const code = [&](endpoint const& to) {
+            return test::code_of([&] { s.async_connect(to, use_fiber); });
+        };
+        BOOST_TEST(code(two.all[0]) == asio::error::connection_refused);
+        BOOST_TEST(!s.is_open());
+        s.expires_after(5ms);
+        BOOST_TEST(code(where_it_waits) == asio::error::timed_out);
+        s.expires_never();
+        auto cancelled = spawn([&] { return code(where_it_waits); });
+        while (!s.is_open())
+            this_fiber::yield();
+        cancelled.cancel();
+        BOOST_TEST(cancelled.join() == asio::error::operation_aborted);
+        BOOST_TEST(!s.is_open());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(who_closes_or_cancels_need_not_know_how_far_a_connecting_is)
+{
+    full_listener full;
+    event_loop loop;
+    run_until_complete(loop, [&] {
+        for (bool const waits : {false, true})
+            for (bool const closes : {false, true})
+            {
+                tcp_stream s;
+                asio::cancellation_signal signal;
+                std::optional<error_code> got;
+                s.async_connect(full.socket.local_endpoint(),
+                                asio::bind_cancellation_slot(
+                                    signal.slot(), [&](error_code ec) { got = ec; }));
+                BOOST_TEST(!got); // never within the call
+                while (waits && !s.is_open())
+                    this_fiber::yield();
+                if (closes)
+                    s.close();
+                else
+                    signal.emit(asio::cancellation_type::total);
+                while (!got)
+                    this_fiber::yield();
+                BOOST_TEST(*got == asio::error::operation_aborted);
+                BOOST_TEST(!s.is_open());
+            }
+    });
+}
+
 BOOST_AUTO_TEST_CASE(a_loop_that_is_gone_connects_nobody)
 {
     std::optional<tcp_stream> s;
@@ -276,5 +500,7 @@ BOOST_AUTO_TEST_CASE(a_loop_that_is_gone_connects_nobody)
         s.emplace(loop);
     }
     BOOST_CHECK_EXCEPTION(s->connect("localhost", "1"), system_error,
+                          test::fails_with(error::loop_closed));
+    BOOST_CHECK_EXCEPTION(s->async_connect(endpoint(), [](error_code) {}), system_error,
                           test::fails_with(error::loop_closed));
 }

@@ -32,6 +32,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <memory>
@@ -282,6 +283,76 @@ BOOST_AUTO_TEST_CASE(close_and_cancel_come_from_anywhere)
     });
 }
 
+BOOST_AUTO_TEST_CASE(what_begins_after_a_close_has_no_descriptor)
+{
+    test::under_every_policy([] {
+        local_pair p;
+        p.near.close();
+        local_stream never;
+        char byte = 0;
+        for (local_stream* const s : {&p.near, &never})
+        {
+            auto const code = [](auto f) { return test::code_of(f); };
+            error_code const codes[] = {
+                code([&] { s->read_some(asio::buffer(&byte, 1)); }),
+                code([&] { s->write_some(asio::buffer(&byte, 1)); }),
+                code([&] { s->read_some(asio::mutable_buffer()); }),
+                code([&] { s->async_read_some(asio::buffer(&byte, 1), use_fiber); }),
+                code([&] { s->async_write_some(asio::buffer(&byte, 1), use_fiber); }),
+                code([&] { s->async_read_some(asio::mutable_buffer(), use_fiber); }),
+                code([&] { s->shutdown(asio::socket_base::shutdown_both); }),
+                code([&] { s->available(); }),
+                code([&] { s->remote_endpoint(); }),
+            };
+            for (error_code const& ec : codes)
+                BOOST_TEST(ec == asio::error::bad_descriptor);
+        }
+    });
+    event_loop loop;
+    run_until_complete(loop, [] {
+        local_stream never;
+        char byte;
+        bool called = false; // and not within the call
+        never.async_read_some(asio::buffer(&byte, 1),
+                              [&](error_code, std::size_t) { called = true; });
+        BOOST_TEST(!called);
+        while (!called)
+            this_fiber::yield();
+    });
+}
+
+BOOST_AUTO_TEST_CASE(what_began_before_a_close_is_aborted_wherever_it_is)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        char byte = 0;
+        {
+            local_pair p; // it gives way to others, before it reads
+            BOOST_REQUIRE(::write(p.far, std::string(1000, 'x').data(), 1000) == 1000);
+            p.near.read_some(asio::buffer(&byte, 1));
+            auto reads = spawn([&] {
+                return test::code_of([&] {
+                    for (;;)
+                        p.near.read_some(asio::buffer(&byte, 1));
+                });
+            });
+            this_fiber::yield();
+            p.near.close();
+            BOOST_TEST(reads.join() == asio::error::operation_aborted);
+        }
+        local_pair p; // it may go on, and its completion is on its way
+        BOOST_REQUIRE(::write(p.far, "ab", 2) == 2);
+        p.near.read_some(asio::buffer(&byte, 1));
+        auto begun = spawn([&] {
+            return test::code_of(
+                [&] { p.near.async_read_some(asio::buffer(&byte, 1), use_fiber); });
+        });
+        this_fiber::yield();
+        p.near.close();
+        BOOST_TEST(begun.join() == asio::error::operation_aborted);
+    });
+}
+
 BOOST_AUTO_TEST_CASE(connecting_tells_what_the_system_says)
 {
     test::under_every_policy([] {
@@ -514,6 +585,31 @@ BOOST_AUTO_TEST_CASE(sockets_of_asio_come_in_and_go_out)
         BOOST_TEST(std::string(got, 3) == "def");
         BOOST_CHECK_THROW((tcp_stream(loop, tcp::socket(loop.io_context()))),
                           boost::system::system_error); // nothing is open
+    });
+}
+
+BOOST_AUTO_TEST_CASE(what_asio_cannot_take_is_not_leaked)
+{
+    event_loop loop;
+    run_until_complete(loop, [&] {
+        local_pair p;
+        using socket = asio::local::stream_protocol::socket;
+        socket twin(loop.io_context());
+        error_code ec;
+        twin.assign(asio::local::stream_protocol(), p.near.native_handle(), ec);
+        if (ec)
+            return; // the stream is one of Asio's, which it takes back in any case
+        std::size_t const before = open_descriptors();
+        // The reactor has the number already.
+        BOOST_CHECK_EXCEPTION(p.near.release(), boost::system::system_error,
+                              [](auto const& e) { return e.code().value() == EEXIST; });
+        BOOST_TEST(!p.near.is_open());
+        BOOST_TEST(open_descriptors() == before - 1);
+        char byte;
+        BOOST_TEST(::recv(p.far, &byte, 1, MSG_DONTWAIT) == 0); // it is told as well
+        twin.release(ec);
+        BOOST_CHECK_EXCEPTION(p.near.release(), boost::system::system_error,
+                              test::fails_with(make_error_code(asio::error::bad_descriptor)));
     });
 }
 

@@ -12,6 +12,7 @@
 #include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/sync/event.hpp>
 #include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/timeout.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/as_tuple.hpp>
@@ -22,10 +23,13 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -306,6 +310,143 @@ BOOST_AUTO_TEST_CASE(all_listeners_have_one_port_and_close_together)
                 boost::system::system_error, test::fails_with(error::bad_config));
         },
         {.policy = make_policy("fiber loops=3")});
+}
+
+namespace {
+
+/// Its servers' tasks ask it for its unit before they accept: there one of them is met.
+class meddling_policy : public fiber_policy
+{
+  public:
+    using fiber_policy::fiber_policy;
+
+    context_kind unit() const noexcept override
+    {
+        if (meddle)
+        {
+            met();
+            meddle = false;
+        }
+        return fiber_policy::unit();
+    }
+
+    mutable std::atomic<bool> meddle = false;
+    std::function<void()> met;
+};
+
+/// Calls `f(server, policy)` in a run with three listeners, one of which is about to be met, by
+/// whoever connects.
+template <class F>
+void with_a_part_that_is_met(std::function<void()> met, std::string const& name, F f)
+{
+    auto const policy = std::make_shared<meddling_policy>(pool_options{.loops = 3});
+    policy->met = std::move(met);
+    run(
+        [&] {
+            server s = start_server(any_port, echo_in_a_fiber,
+                                    {.listener_per_loop = true, .name = name});
+            for (int i = 0; i != 30; ++i) // all of them have begun
+                echoed(*std::make_unique<tcp::socket>(connected(s.endpoint())), "x");
+            f(s, *policy);
+        },
+        {.policy = policy});
+}
+
+/// How many bytes cannot be had at once.
+std::atomic<std::size_t> too_much = ~std::size_t(0);
+
+void* allocate(std::size_t n)
+{
+    void* const p = n < too_much ? std::malloc(n ? n : 1) : nullptr;
+    if (!p)
+        throw std::bad_alloc();
+    return p;
+}
+
+} // namespace
+
+// Not inlined one without the other, which GCC takes for a mistake.
+
+BOOST_NOINLINE void* operator new(std::size_t n)
+{
+    return allocate(n);
+}
+BOOST_NOINLINE void* operator new(std::size_t n, std::nothrow_t const&) noexcept
+{
+    return n < too_much ? std::malloc(n ? n : 1) : nullptr;
+}
+BOOST_NOINLINE void operator delete(void* p) noexcept
+{
+    std::free(p);
+}
+BOOST_NOINLINE void operator delete(void* p, std::nothrow_t const&) noexcept
+{
+    std::free(p);
+}
+BOOST_NOINLINE void operator delete(void* p, std::size_t) noexcept
+{
+    std::free(p);
+}
+
+BOOST_AUTO_TEST_CASE(where_one_listener_is_cancelled_all_end)
+{
+    with_a_part_that_is_met(
+        [] { this_fiber::current_task().cancel(); }, "server",
+        [](server s, meddling_policy& policy) {
+            tcp::socket open = connected(s.endpoint());
+            echoed(open, "x");
+            policy.meddle = true;
+            echoed(*std::make_unique<tcp::socket>(connected(s.endpoint())), "the last one");
+            timeout(10s, [&] { s.serve_forever(); });
+            BOOST_TEST(!s.is_serving());
+            BOOST_TEST(listeners_at(s.endpoint().port()) == 0);
+            BOOST_TEST(echoed(open, "still served") == "still served");
+            open.close();
+            timeout(10s, [&] { s.wait_closed(); });
+        });
+}
+
+BOOST_AUTO_TEST_CASE(where_one_listener_fails_for_good_all_end_and_it_is_told)
+{
+    // No memory for what it has to say, or to call a connection.
+    std::string const name(5000, 'n');
+    with_a_part_that_is_met(
+        [&] { too_much = name.size() + 5; }, name, [](server s, meddling_policy& policy) {
+            auto const loops = get_event_loop_policy()->loops();
+            std::vector<std::unique_ptr<reports>> told;
+            for (auto const& l : loops)
+                told.push_back(std::make_unique<reports>(*l));
+            policy.meddle = true;
+            {
+                tcp::socket c = connected(s.endpoint());
+                echoed(c, "x");
+                while (policy.meddle)
+                    this_fiber::yield();
+                tcp::socket last = connected(s.endpoint()); // whoever gets it cannot call it
+                c.close();
+                BOOST_CHECK_THROW(timeout(10s, [&] { s.wait_closed(); }), std::bad_alloc);
+            }
+            too_much = ~std::size_t(0);
+            BOOST_CHECK_THROW(s.serve_forever(), std::bad_alloc);
+            BOOST_CHECK_THROW(s.wait_closed(), std::bad_alloc);
+            auto waits = spawn([&]() -> asio::awaitable<void> {
+                co_await s.async_wait_closed(asio::use_awaitable);
+            });
+            BOOST_CHECK_THROW(waits.join(), std::bad_alloc);
+            BOOST_TEST(listeners_at(s.endpoint().port()) == 0);
+            std::string all;
+            for (auto const& r : told)
+            {
+                std::lock_guard const lock(r->mutex);
+                all += r->text;
+            }
+            std::size_t const at = all.find("accepts no more connections");
+            BOOST_TEST(at != std::string::npos);
+            BOOST_TEST(all.find("bad_alloc") != std::string::npos);
+            BOOST_TEST(all.find('\n') == all.size() - 1); // once
+            for (auto const& l : loops)
+                l->set_exception_handler({});
+        });
 }
 
 BOOST_AUTO_TEST_CASE(the_unit_of_the_policy_or_of_the_options)

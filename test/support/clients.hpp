@@ -12,9 +12,11 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
+#include <boost/test/unit_test.hpp>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
@@ -58,6 +60,31 @@ inline boost::asio::ip::tcp::endpoint listening(process& server)
     auto const port = std::stoi(line.substr(line.rfind(':') + 1));
     return {boost::asio::ip::address_v4::loopback(), static_cast<unsigned short>(port)};
 }
+
+/// The policies under which the examples that serve are tried.
+inline std::string const serving_policies[] = {"default", "strand loops=2", "fiber loops=2",
+                                               "shared loops=2"};
+
+/// An example that serves.
+struct serving
+{
+    explicit serving(std::string const& name, process::arguments args = {})
+        : program(example(name), std::move(args)), where(listening(program))
+    {
+    }
+
+    /// Orderly, and without a complaint.
+    void stop()
+    {
+        program.signal(SIGTERM);
+        BOOST_TEST(program.wait() == 0);
+        BOOST_TEST(program.err() == "");
+        BOOST_TEST(contains(program.out(), "stopped\n"));
+    }
+
+    process program;
+    boost::asio::ip::tcp::endpoint where;
+};
 
 /// A program that was run to its end.
 struct finished

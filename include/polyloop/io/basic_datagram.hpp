@@ -69,11 +69,11 @@ class basic_datagram : public basic_socket<Protocol, detail::datagram_transport>
     basic_datagram(basic_datagram&&) noexcept = default;
     basic_datagram& operator=(basic_datagram&&) noexcept = default;
 
-    /// Hands the socket over to Asio, and is closed then. Nobody may use it meanwhile.
+    /// Hands the socket over to Asio, and is closed then. Nobody may use it meanwhile. Throws
+    /// `bad_descriptor`, and the system's error where Asio cannot take it, which ends it.
     asio::basic_datagram_socket<Protocol, executor_type> release()
     {
-        auto const protocol = this->local_endpoint().protocol();
-        return {this->get_executor(), protocol, base::open()->release()};
+        return this->template hand_over<asio::basic_datagram_socket<Protocol, executor_type>>();
     }
 
     // -- where it is, and with whom it speaks
@@ -227,6 +227,46 @@ class basic_datagram : public basic_socket<Protocol, detail::datagram_transport>
     auto async_send_to(ConstBuffers const& buffers, endpoint_type const& to,
                        Token&& token = Token())
     {
+        return start_send(buffers, to, std::forward<Token>(token));
+    }
+    template <class ConstBuffers, class Token = asio::default_completion_token_t<executor_type>>
+    auto async_send(ConstBuffers const& buffers, Token&& token = Token())
+    {
+        return start_send(buffers, its_peer(), std::forward<Token>(token));
+    }
+    template <class MutableBuffers,
+              class Token = asio::default_completion_token_t<executor_type>>
+    auto async_receive_from(MutableBuffers const& buffers, endpoint_type& from,
+                            Token&& token = Token())
+    {
+        return start_receive(buffers, &from, std::forward<Token>(token));
+    }
+    template <class MutableBuffers,
+              class Token = asio::default_completion_token_t<executor_type>>
+    auto async_receive(MutableBuffers const& buffers, Token&& token = Token())
+    {
+        return start_receive(buffers, nullptr, std::forward<Token>(token));
+    }
+
+  private:
+    /// Whom it is connected to.
+    struct its_peer
+    {
+    };
+
+    static address address_of(endpoint_type const& e) noexcept
+    {
+        // Sending only reads it.
+        return {const_cast<void*>(static_cast<void const*>(e.data())), e.size()};
+    }
+    static address address_of(its_peer) noexcept
+    {
+        return {};
+    }
+
+    template <class ConstBuffers, class Peer, class Token>
+    auto start_send(ConstBuffers const& buffers, Peer const& to, Token&& token)
+    {
         return this->template start<detail::direction::write>(
             [buffers, to](open_socket& s, boost::system::error_code& ec) {
                 vectors v(buffers);
@@ -234,50 +274,22 @@ class basic_datagram : public basic_socket<Protocol, detail::datagram_transport>
             },
             std::forward<Token>(token));
     }
-    template <class ConstBuffers, class Token = asio::default_completion_token_t<executor_type>>
-    auto async_send(ConstBuffers const& buffers, Token&& token = Token())
-    {
-        return this->template start<detail::direction::write>(
-            [buffers](open_socket& s, boost::system::error_code& ec) {
-                vectors v(buffers);
-                return base::send_to_now(s, v, {}, 0, ec);
-            },
-            std::forward<Token>(token));
-    }
-    template <class MutableBuffers,
-              class Token = asio::default_completion_token_t<executor_type>>
-    auto async_receive_from(MutableBuffers const& buffers, endpoint_type& from,
-                            Token&& token = Token())
+    /// `from`: null where nobody asks for the sender.
+    template <class MutableBuffers, class Token>
+    auto start_receive(MutableBuffers const& buffers, endpoint_type* from, Token&& token)
     {
         return this->template start<detail::direction::read>(
-            [buffers, &from](open_socket& s, boost::system::error_code& ec) {
+            [buffers, from](open_socket& s, boost::system::error_code& ec) {
                 vectors v(buffers);
-                address a{from.data(), from.capacity()};
+                address a;
+                if (from)
+                    a = {from->data(), from->capacity()};
                 std::size_t const n = base::receive_from_now(s, v, a, 0, ec);
-                if (!ec)
-                    from.resize(a.size);
+                if (from && !ec)
+                    from->resize(a.size);
                 return n;
             },
             std::forward<Token>(token));
-    }
-    template <class MutableBuffers,
-              class Token = asio::default_completion_token_t<executor_type>>
-    auto async_receive(MutableBuffers const& buffers, Token&& token = Token())
-    {
-        return this->template start<detail::direction::read>(
-            [buffers](open_socket& s, boost::system::error_code& ec) {
-                vectors v(buffers);
-                address nobody;
-                return base::receive_from_now(s, v, nobody, 0, ec);
-            },
-            std::forward<Token>(token));
-    }
-
-  private:
-    static address address_of(endpoint_type const& e) noexcept
-    {
-        // Sending only reads it.
-        return {const_cast<void*>(static_cast<void const*>(e.data())), e.size()};
     }
 };
 

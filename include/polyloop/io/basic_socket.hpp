@@ -115,19 +115,35 @@ class basic_socket : public Transport
   protected:
     using Transport::Transport;
 
-    /// `attempt` until something was done. Throws `bad_descriptor` and `error::loop_closed`.
+    /// `attempt` until something was done. Throws `error::loop_closed`.
     template <detail::direction Way, class Try, class Token>
     auto start(Try attempt, Token&& token)
     {
-        auto const& open = this->open();
-        if (!open) [[unlikely]]
-            detail::throw_error(asio::error::bad_descriptor);
         if (this->core().is_gone()) [[unlikely]]
             detail::throw_error(error::loop_closed); // and with it the executor
         using operation = detail::socket_operation<typename Transport::open_socket, Way, Try>;
         return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
-            operation{open, std::move(attempt), this->limit().fixed(), open->cancels()}, token,
+            operation{this->open(), std::move(attempt), this->limit().fixed()}, token,
             this->get_executor());
+    }
+
+    /// What is open as a `Socket` of Asio's, which did not take it if this throws: it is closed then.
+    template <class Socket>
+    Socket hand_over()
+    {
+        Protocol const protocol = local_endpoint().protocol();
+        Socket to(this->get_executor());
+        auto const number = this->open()->release();
+        try
+        {
+            to.assign(protocol, number);
+        }
+        catch (...)
+        {
+            Transport::open_socket::give_back(number);
+            throw;
+        }
+        return to;
     }
 
   private:

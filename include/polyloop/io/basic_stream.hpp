@@ -8,13 +8,17 @@
 #include <polyloop/io/basic_socket.hpp>
 #include <polyloop/io/detail/resolve.hpp>
 #include <polyloop/policy/event_loop_policy.hpp>
+#include <polyloop/task/spawn.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/system/system_error.hpp>
 
 #include <concepts>
+#include <exception>
 #include <iterator>
+#include <new>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -38,8 +42,8 @@ namespace polyloop {
 /// Belongs to the loop that it was made for: there its edges are looked at. Fibers of other loops
 /// and plain threads may use it while that loop runs.
 ///
-/// Thread safety: one reader, one writer, `cancel` and `close` at once, from any thread; else as
-/// any object. It may be moved while nobody waits in it.
+/// Thread safety: one reader and one writer, or one who connects, with `cancel`, `close` and
+/// `is_open` at once, from any thread; else as any object. It may be moved while nobody waits in it.
 template <class Protocol>
 class basic_stream : public basic_socket<Protocol, detail::stream_transport>
 {
@@ -80,11 +84,11 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     basic_stream(basic_stream&&) noexcept = default;
     basic_stream& operator=(basic_stream&&) noexcept = default;
 
-    /// Hands the connection over to Asio; the stream is closed then. Nobody may use it meanwhile.
+    /// Hands the connection over to Asio; the stream is closed then. Nobody may use it meanwhile. Throws
+    /// `bad_descriptor`, and the system's error where Asio cannot take it, which ends the connection.
     asio::basic_stream_socket<Protocol, executor_type> release()
     {
-        auto const protocol = this->local_endpoint().protocol();
-        return {this->get_executor(), protocol, this->open()->release()};
+        return this->template hand_over<asio::basic_stream_socket<Protocol, executor_type>>();
     }
 
     lowest_layer_type& lowest_layer() noexcept
@@ -98,11 +102,12 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
 
     // -- connecting
 
-    /// Closes what was open, and connects.
+    /// Closes what was open, and connects. `close` and `cancel` end it by `operation_aborted`, from
+    /// any thread and whatever it is at; the stream is closed then. A local listener whose queue is
+    /// full is asked again, after pauses from 1 to 64 ms.
     void connect(endpoint_type const& to, boost::system::error_code& ec)
     {
-        auto const p = to.protocol();
-        this->connect_to(p.family(), p.protocol(), to.data(), to.size(), ec);
+        connect_one(to, this->ends(), ec);
     }
     void connect(endpoint_type const& to)
     {
@@ -111,23 +116,13 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         this->check(ec);
     }
     /// The addresses in turn, until one is connected, which is returned; else the last one's
-    /// error, or `asio::error::not_found` where there is none. The limit is one for all of them.
+    /// error, or `asio::error::not_found` where there is none. The limit is one for all of them,
+    /// and `close` and `cancel` end all of it.
     template <std::input_iterator Iterator, std::sentinel_for<Iterator> End>
         requires std::convertible_to<std::iter_reference_t<Iterator>, endpoint_type>
     endpoint_type connect(Iterator begin, End end, boost::system::error_code& ec)
     {
-        ec = asio::error::not_found;
-        for (; begin != end; ++begin)
-        {
-            endpoint_type const to = *begin;
-            connect(to, ec);
-            if (!ec)
-                return to;
-            // Who was cancelled, or is too late, wants none of the others.
-            if (ec == asio::error::operation_aborted || ec == asio::error::timed_out)
-                break;
-        }
-        return {};
+        return connect_each(std::move(begin), std::move(end), this->ends(), ec);
     }
 
     /// To a host, by name or address, and a service, by name or number: each address in turn.
@@ -135,7 +130,7 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     ///
     /// A name is looked up on a thread of the default executor, so the loop goes on. What was set
     /// by `expires_after` is one limit for all of it. A cancelled task leaves at once, whatever it
-    /// is at; `close` and `cancel` end the connecting, not the looking up.
+    /// is at; after `close` or `cancel` nothing is connected, but the looking up is waited for.
     ///
     /// Errors: `host_not_found` and its like, `service_not_found`, those of the last address,
     /// `timed_out`, `operation_aborted`; `error::executor_shut_down`. The form that throws names
@@ -144,8 +139,9 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
                           boost::system::error_code& ec)
         requires std::same_as<Protocol, asio::ip::tcp>
     {
+        unsigned const ends = this->ends();
         auto const all = detail::resolve(this->core(), host, service, this->limit(), ec);
-        return ec ? endpoint_type() : connect(all.begin(), all.end(), ec);
+        return ec ? endpoint_type() : connect_each(all.begin(), all.end(), ends, ec);
     }
     endpoint_type connect(std::string_view host, std::string_view service)
         requires std::same_as<Protocol, asio::ip::tcp>
@@ -155,6 +151,18 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         if (ec) [[unlikely]]
             detail::throw_not_connected(host, service, ec);
         return to;
+    }
+
+    /// `connect` with a completion token: `void(error_code)`, never within the call. It is a fiber of
+    /// the stream's loop that connects. Cancellation of any type: `operation_aborted`, and the stream
+    /// is closed. The stream has to stay where it is until then. Throws `error::loop_closed`.
+    template <class Token = asio::default_completion_token_t<executor_type>>
+    auto async_connect(endpoint_type const& to, Token&& token = Token())
+    {
+        if (this->core().is_gone()) [[unlikely]]
+            detail::throw_error(error::loop_closed);
+        return asio::async_compose<Token, void(boost::system::error_code)>(
+            connecting{*this, to}, token, this->get_executor());
     }
 
     // -- reading and writing
@@ -234,6 +242,71 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
   private:
     template <class>
     friend class basic_listener;
+
+    // For `async_compose`.
+    struct connecting
+    {
+        template <class Self>
+        void operator()(Self& self)
+        {
+            self.reset_cancellation_state(asio::enable_total_cancellation());
+            auto connect = [&s = stream, e = to, ends = stream.ends()] {
+                boost::system::error_code ec;
+                s.connect_one(e, ends, ec);
+                return ec;
+            };
+            spawn(*stream.core().facade(), std::move(connect), {.name = "connect", .key = {}})
+                .async_join(std::move(self));
+        }
+        template <class Self>
+        void operator()(Self& self, std::exception_ptr const& failure,
+                        boost::system::error_code ec)
+        {
+            self.complete(failure ? code_of(failure) : ec);
+        }
+        static boost::system::error_code code_of(std::exception_ptr const& failure)
+        {
+            try
+            {
+                std::rethrow_exception(failure);
+            }
+            catch (boost::system::system_error const& e)
+            {
+                return e.code();
+            }
+            catch (std::bad_alloc const&)
+            {
+                return asio::error::no_memory;
+            }
+        }
+
+        basic_stream& stream;
+        endpoint_type to;
+    };
+
+    // Unless somebody cancelled or closed since `ends`.
+    void connect_one(endpoint_type const& to, unsigned ends, boost::system::error_code& ec)
+    {
+        auto const p = to.protocol();
+        this->connect_to(p.family(), p.protocol(), to.data(), to.size(), ends, ec);
+    }
+    template <class Iterator, class End>
+    endpoint_type connect_each(Iterator begin, End end, unsigned ends,
+                               boost::system::error_code& ec)
+    {
+        ec = asio::error::not_found;
+        for (; begin != end; ++begin)
+        {
+            endpoint_type const to = *begin;
+            connect_one(to, ends, ec);
+            if (!ec)
+                return to;
+            // Who was cancelled, or is too late, wants none of the others.
+            if (ec == asio::error::operation_aborted || ec == asio::error::timed_out)
+                break;
+        }
+        return {};
+    }
 
     // A read of a local socket stops where a descriptor was sent along.
     static constexpr bool whole = std::is_same_v<Protocol, asio::ip::tcp>;

@@ -92,8 +92,9 @@ class server
     /// Connections at this moment.
     POLYLOOP_DECL std::size_t connections() const;
 
-    /// Waits until the server is closed and its last connection has ended. Suspends a fiber,
-    /// blocks a plain thread. A cancelled caller leaves, and the server stays as it is.
+    /// Waits until the server is closed and its last connection has ended; throws what ended the
+    /// accepting, if not a close. Suspends a fiber, blocks a plain thread. A cancelled caller
+    /// leaves, and the server stays as it is.
     POLYLOOP_DECL void wait_closed();
 
     /// The same for coroutines, with any completion token: `void(std::exception_ptr)`.
@@ -103,8 +104,9 @@ class server
         return task_until_closed().async_join(std::forward<Token>(token));
     }
 
-    /// Waits until somebody closes the server. A cancelled caller closes it and throws
-    /// `operation_aborted`. Suspends a fiber, blocks a plain thread.
+    /// Waits until somebody closes the server; throws what ended the accepting, if not a close. A
+    /// cancelled caller closes it and throws `operation_aborted`. Suspends a fiber, blocks a plain
+    /// thread.
     POLYLOOP_DECL void serve_forever();
 
     /// The same for coroutines, with any completion token: `void(std::exception_ptr)`.
@@ -222,7 +224,8 @@ connection_starter make_starter(H handler)
 ///
 /// Errors of accepting are reported to the exception handler, once for each series, and tried
 /// again after a growing pause (10 ms to 1 s): out of descriptors, the server goes on as soon as
-/// there are some.
+/// there are some. Where not even that can be done, for want of memory, the server closes, with all
+/// its listeners, which is reported as well.
 ///
 /// Throws the system's error where it cannot listen (address in use, permission), and
 /// `error::bad_config` for an empty handler.

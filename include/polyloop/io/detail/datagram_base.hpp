@@ -6,7 +6,6 @@
 #define POLYLOOP_IO_DETAIL_DATAGRAM_BASE_HPP
 
 #include <polyloop/io/detail/stream_base.hpp>
-#include <polyloop/io/detail/turns.hpp>
 
 #include <cstddef>
 
@@ -23,9 +22,7 @@ class datagram_base : public stream_base
         std::size_t size = 0;
     };
 
-    explicit datagram_base(event_loop& loop) noexcept : stream_base(loop)
-    {
-    }
+    using stream_base::stream_base;
 
     /// Closes what was open.
     POLYLOOP_DECL void open_new(int family, int protocol, boost::system::error_code& ec);
@@ -47,10 +44,7 @@ class datagram_base : public stream_base
 
   private:
     template <direction Way, class Try>
-    std::size_t transfer(turns& left, boost::system::error_code& ec, Try attempt);
-
-    turns reads_;
-    turns writes_;
+    std::size_t transfer(boost::system::error_code& ec, Try attempt);
 };
 
 } // namespace polyloop::detail

@@ -8,6 +8,7 @@
 #include <polyloop/context/detail/one_thread.hpp>
 #include <polyloop/task/detail/waiter.hpp>
 
+#include <boost/asio/error.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/system/error_code.hpp>
 
@@ -47,6 +48,7 @@ class descriptor
 {
   public:
     using pointer = boost::intrusive_ptr<descriptor>;
+    using native = int;
 
     /// Takes the number over, which must not block, and listens for its edges. Throws the system's
     /// error, and has closed it then.
@@ -75,6 +77,10 @@ class descriptor
     static bool closed(state_word::value v) noexcept
     {
         return v & closed_bit;
+    }
+    bool closed() const noexcept
+    {
+        return closed(state());
     }
     /// It gave less than there might be, when its state was `seen`: the next one waits first.
     void exhausted(state_word::value seen, direction d) noexcept
@@ -116,11 +122,11 @@ class descriptor
         bool const valid_;
     };
 
-    /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `timed_out`,
-    /// `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
+    /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `bad_descriptor`,
+    /// `timed_out`, `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
     ///
-    /// `cancels` is what `cancels()` was when the operation began: one that was cancelled since waits
-    /// no more.
+    /// `cancels` is what `cancels()` was when the operation began: one that was cancelled since, or
+    /// whose socket was closed, waits no more.
     POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit, unsigned cancels);
     /// The same without a limit, for the fiber that runs on the calling thread's frame. The caller
     /// touches nothing thread-local afterwards.
@@ -131,8 +137,15 @@ class descriptor
     {
         return cancels_.load(std::memory_order_relaxed);
     }
+    /// Why an operation that began with so many `cancels` cannot go on, as the socket is closed.
+    boost::system::error_code why_closed(unsigned cancels) const noexcept
+    {
+        if (this->cancels() != cancels)
+            return boost::asio::error::operation_aborted;
+        return boost::asio::error::bad_descriptor;
+    }
 
-    /// For a handler: queues, or returns true where there is no need.
+    /// For a handler: queues, or returns true where there is no need, or nothing to wait for.
     POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d, unsigned cancels) noexcept;
     wait_place place(direction d) noexcept
     {
@@ -155,8 +168,10 @@ class descriptor
     /// Takes it away from the loop and gives its number to the caller; -1 where it is closed. In
     /// the loop's own thread, or while nobody uses the socket.
     POLYLOOP_DECL int release() noexcept;
+    /// To the system, which had given it.
+    POLYLOOP_DECL static void give_back(int number) noexcept;
 
-    /// An edge, in the loop.
+    /// An edge, in the loop, or what is known without one.
     void edge(bool readable, bool writable, bool broken) noexcept;
 
     friend void intrusive_ptr_add_ref(descriptor* d) noexcept
@@ -193,7 +208,7 @@ class descriptor
     bool end() noexcept;
     POLYLOOP_DECL bool enter_use() noexcept;
     POLYLOOP_DECL void leave_use() noexcept;
-    static void abort_all(section& s, wait_list& list) noexcept;
+    void abort_all(section& s) noexcept;
     static void on_departure(ready_node* n, ready_node::verb) noexcept;
     POLYLOOP_DECL static bool leave_readers(void* self, waiter& w);
     POLYLOOP_DECL static bool leave_writers(void* self, waiter& w);

@@ -6,14 +6,12 @@
 #define POLYLOOP_IO_DETAIL_PORTABLE_BASE_HPP
 
 #include <polyloop/io/detail/portable_socket.hpp>
-#include <polyloop/io/detail/turns.hpp>
-#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/io/detail/socket_state.hpp>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/socket_base.hpp>
 
 #include <array>
-#include <chrono>
 #include <cstddef>
 #include <utility>
 
@@ -53,102 +51,12 @@ class portable_buffers
 /// What sockets of all protocols have in common, where they go over Asio's own: `stream_base` for
 /// every system and backend. The operations of Asio are tried without waiting, and waited for by
 /// `portable_socket`.
-class portable_base
+class portable_base : public socket_state<portable_socket>
 {
-  public:
-    using executor_type = event_loop::executor_type;
-    using duration = std::chrono::nanoseconds;
-    using time_point = std::chrono::steady_clock::time_point;
-    using native_handle_type = portable_socket::native;
-
-    portable_base(portable_base const&) = delete;
-    portable_base& operator=(portable_base const&) = delete;
-
-    executor_type get_executor() const noexcept
-    {
-        return core_->io().get_executor();
-    }
-
-    bool is_open() const noexcept
-    {
-        return open_ && !open_->closed();
-    }
-    native_handle_type native_handle() const noexcept
-    {
-        return is_open() ? open_->number() : native_handle_type(-1);
-    }
-
-    void cancel() noexcept
-    {
-        if (open_)
-            open_->cancel();
-    }
-    void close() noexcept
-    {
-        if (open_)
-            open_->close();
-    }
-
-    template <class Rep, class Period>
-    void expires_after(std::chrono::duration<Rep, Period> limit)
-    {
-        limit_ = saturating_add(core_->time(), to_nanoseconds(limit));
-    }
-    void expires_at(time_point when) noexcept
-    {
-        limit_ = when;
-    }
-    void expires_never() noexcept
-    {
-        limit_ = time_point::max();
-    }
-
   protected:
-    using open_socket = portable_socket;
     using vectors = portable_buffers;
 
-    explicit portable_base(event_loop& loop) noexcept : core_(&loop.core())
-    {
-    }
-    portable_base(portable_base&& other) noexcept
-        : core_(other.core_), open_(std::move(other.open_)), limit_(other.limit_)
-    {
-    }
-    portable_base& operator=(portable_base&& other) noexcept
-    {
-        if (this != &other)
-        {
-            close();
-            core_ = other.core_;
-            open_ = std::move(other.open_);
-            limit_ = other.limit_;
-        }
-        return *this;
-    }
-    ~portable_base()
-    {
-        close();
-    }
-
-    loop_core& core() const noexcept
-    {
-        return *core_;
-    }
-    portable_socket::pointer const& open() const noexcept
-    {
-        return open_;
-    }
-    void set_open(portable_socket::pointer s) noexcept
-    {
-        close();
-        open_ = std::move(s);
-    }
-    POLYLOOP_DECL void take_over(native_handle_type number, boost::system::error_code& ec,
-                                 bool whole, bool connected = true);
-    deadline limit() const noexcept
-    {
-        return limit_ == time_point::max() ? deadline() : deadline::at(limit_);
-    }
+    using socket_state::socket_state;
 
     POLYLOOP_DECL std::size_t receive(void* where, std::size_t n, boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t receive(vectors& v, boost::system::error_code& ec);
@@ -156,7 +64,7 @@ class portable_base
                                    boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t send(vectors& v, boost::system::error_code& ec);
     POLYLOOP_DECL void connect_to(int family, int protocol, void const* to, std::size_t size,
-                                  boost::system::error_code& ec);
+                                  unsigned ends, boost::system::error_code& ec);
     POLYLOOP_DECL native_handle_type accept_one(boost::system::error_code& ec);
 
     POLYLOOP_DECL static std::size_t receive_now(portable_socket& s, vectors& v,
@@ -178,8 +86,8 @@ class portable_base
     void with(boost::system::error_code& ec, F f) const
     {
         ec.clear();
-        if (open_)
-            open_->with(ec, std::move(f));
+        if (open())
+            open()->with(ec, std::move(f));
         else
             ec = asio::error::bad_descriptor;
     }
@@ -188,12 +96,6 @@ class portable_base
     std::size_t transfer(boost::system::error_code& ec, Try attempt)
     {
         return transfer(Way, ec, &portable_base::call<Try>, &attempt);
-    }
-
-    static void check(boost::system::error_code const& ec)
-    {
-        if (ec) [[unlikely]]
-            throw_error(ec);
     }
 
   private:
@@ -206,12 +108,6 @@ class portable_base
     }
     POLYLOOP_DECL std::size_t transfer(direction way, boost::system::error_code& ec,
                                        attempt_function once, void* attempt);
-
-    core_ptr core_;
-    portable_socket::pointer open_;
-    time_point limit_ = time_point::max();
-    turns reads_;
-    turns writes_;
 };
 
 /// The same for `datagram_base`.
@@ -224,9 +120,7 @@ class portable_datagram_base : public portable_base
         std::size_t size = 0;
     };
 
-    explicit portable_datagram_base(event_loop& loop) noexcept : portable_base(loop)
-    {
-    }
+    using portable_base::portable_base;
 
     POLYLOOP_DECL void open_new(int family, int protocol, boost::system::error_code& ec);
     POLYLOOP_DECL void bind_to(void const* name, std::size_t size, boost::system::error_code& ec);

@@ -84,11 +84,29 @@ class portable_socket
     POLYLOOP_DECL void start_connect(asio::generic::stream_protocol::endpoint const& to);
     POLYLOOP_DECL std::optional<boost::system::error_code> connected() const;
 
+    /// Whether it has a peer, without which a local socket may be "connected": the listener's queue
+    /// was full.
+    POLYLOOP_DECL bool has_peer();
+
     /// Until it may be ready; as `descriptor` has it.
-    POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit, unsigned cancels);
+    boost::system::error_code wait(direction d, deadline limit, unsigned cancels)
+    {
+        return wait(d, limit, cancels, true);
+    }
+    /// For so long, unless it is ended: then the error is not `timed_out`.
+    boost::system::error_code pause(deadline limit, unsigned cancels)
+    {
+        return wait(direction::write, limit, cancels, false);
+    }
     unsigned cancels() const noexcept
     {
         return cancels_.load(std::memory_order_relaxed);
+    }
+    boost::system::error_code why_closed(unsigned cancels) const noexcept
+    {
+        if (this->cancels() != cancels)
+            return asio::error::operation_aborted;
+        return asio::error::bad_descriptor;
     }
     POLYLOOP_DECL bool begin(descriptor_waiter& w, direction d, unsigned cancels);
     wait_place place(direction d) noexcept
@@ -102,6 +120,8 @@ class portable_socket
     POLYLOOP_DECL void close() noexcept;
     /// Gives its number to the caller. Throws the system's error, and `bad_descriptor`.
     POLYLOOP_DECL native release();
+    /// To the system, which had given it.
+    POLYLOOP_DECL static void give_back(native number) noexcept;
 
     friend void intrusive_ptr_add_ref(portable_socket* s) noexcept
     {
@@ -129,6 +149,8 @@ class portable_socket
         return armed_[static_cast<std::size_t>(d)];
     }
 
+    POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit, unsigned cancels,
+                                                 bool arms);
     void arm(direction d);
     void arm_held(direction d);
     void disarm(direction d) noexcept;

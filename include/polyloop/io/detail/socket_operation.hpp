@@ -10,6 +10,7 @@
 
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/system/error_code.hpp>
 
@@ -22,7 +23,8 @@ namespace polyloop::detail {
 /// For `async_compose`: tries, and waits where it has to, until something was done.
 ///
 /// `Try` is called with the open socket and an `error_code`, gives the number of bytes, and sets
-/// `would_block` where it has to be waited for.
+/// `would_block` where it has to be waited for. Where nothing is open, the error is
+/// `bad_descriptor`.
 template <class Open, direction Way, class Try>
 struct socket_operation
 {
@@ -30,13 +32,26 @@ struct socket_operation
     void operator()(Self& self, boost::system::error_code ec = {})
     {
         std::size_t n = 0;
+        if (!open) [[unlikely]]
+        {
+            if (std::exchange(tried, true))
+                self.complete(asio::error::bad_descriptor, 0);
+            else
+                asio::post(std::move(self));
+            return;
+        }
         if (!tried)
+        {
             self.reset_cancellation_state(asio::enable_total_cancellation());
+            cancels = open->cancels(); // here it begins, whenever it was made
+        }
         // The first time it waits in any case, so that it never completes within the call.
         if (tried || ec)
         {
             if (!ec)
                 n = attempt(*open, ec);
+            if (ec == asio::error::bad_descriptor) [[unlikely]]
+                ec = open->why_closed(cancels);
             if (ec == asio::error::would_block &&
                 self.cancelled() != asio::cancellation_type::none)
                 ec = asio::error::operation_aborted; // while nobody waited

@@ -6,7 +6,7 @@
 #define POLYLOOP_IO_DETAIL_STREAM_BASE_HPP
 
 #include <polyloop/io/detail/descriptor.hpp>
-#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/io/detail/socket_state.hpp>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/socket_base.hpp>
@@ -15,10 +15,7 @@
 #include <sys/uio.h>
 
 #include <array>
-#include <atomic>
-#include <chrono>
 #include <cstddef>
-#include <cstdint>
 
 namespace polyloop::detail {
 
@@ -69,110 +66,12 @@ class io_vectors
 };
 
 /// What streams of all protocols have in common.
-class stream_base
+class stream_base : public socket_state<descriptor>
 {
-  public:
-    using executor_type = event_loop::executor_type;
-    using duration = std::chrono::nanoseconds;
-    using time_point = std::chrono::steady_clock::time_point;
-
-    stream_base(stream_base const&) = delete;
-    stream_base& operator=(stream_base const&) = delete;
-
-    executor_type get_executor() const noexcept
-    {
-        return core_->io().get_executor();
-    }
-
-    bool is_open() const noexcept
-    {
-        return open_ && !descriptor::closed(open_->state());
-    }
-    /// The number of the system, which stays the stream's; -1 where it is closed.
-    int native_handle() const noexcept
-    {
-        return is_open() ? open_->number() : -1;
-    }
-
-    /// What waits ends by `operation_aborted`. From any thread.
-    void cancel() noexcept
-    {
-        if (open_)
-            open_->cancel();
-    }
-    /// Ends what waits by `operation_aborted`, and the connection. Later operations fail by
-    /// `bad_descriptor`. From any fiber and any thread; a second call does nothing.
-    void close() noexcept
-    {
-        if (open_)
-            open_->close();
-    }
-
-    /// Every operation that has not ended by then fails by `asio::error::timed_out`, those that
-    /// begin later, too, until another limit is set. Counts from the loop's time, and costs no
-    /// system call.
-    template <class Rep, class Period>
-    void expires_after(std::chrono::duration<Rep, Period> limit)
-    {
-        limit_ = saturating_add(core_->time(), to_nanoseconds(limit));
-    }
-    void expires_at(time_point when) noexcept
-    {
-        limit_ = when;
-    }
-    void expires_never() noexcept
-    {
-        limit_ = time_point::max();
-    }
-
   protected:
-    using open_socket = descriptor;
     using vectors = io_vectors;
 
-    explicit stream_base(event_loop& loop) noexcept : core_(&loop.core())
-    {
-    }
-    /// What was moved from is closed, and can be used again.
-    stream_base(stream_base&& other) noexcept
-        : core_(other.core_), open_(std::move(other.open_)), limit_(other.limit_)
-    {
-    }
-    stream_base& operator=(stream_base&& other) noexcept
-    {
-        if (this != &other)
-        {
-            close();
-            core_ = other.core_;
-            open_ = std::move(other.open_);
-            limit_ = other.limit_;
-        }
-        return *this;
-    }
-    ~stream_base()
-    {
-        close();
-    }
-
-    loop_core& core() const noexcept
-    {
-        return *core_;
-    }
-    descriptor::pointer const& open() const noexcept
-    {
-        return open_;
-    }
-    void set_open(descriptor::pointer d) noexcept
-    {
-        close();
-        open_ = std::move(d);
-    }
-    /// A descriptor, unless there was an error already.
-    POLYLOOP_DECL void take_over(int number, boost::system::error_code& ec, bool whole,
-                                 bool connected = true);
-    deadline limit() const noexcept
-    {
-        return limit_ == time_point::max() ? deadline() : deadline::at(limit_);
-    }
+    using socket_state::socket_state;
 
     // Wait where they have to.
     POLYLOOP_DECL std::size_t receive(void* where, std::size_t n, boost::system::error_code& ec);
@@ -180,8 +79,10 @@ class stream_base
     POLYLOOP_DECL std::size_t send(void const* from, std::size_t n,
                                    boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t send(io_vectors& v, boost::system::error_code& ec);
+    /// Unless somebody cancelled or closed since `ends`.
     POLYLOOP_DECL void connect_to(int family, int protocol, ::sockaddr const* to,
-                                  ::socklen_t size, boost::system::error_code& ec);
+                                  ::socklen_t size, unsigned ends,
+                                  boost::system::error_code& ec);
 
     /// A new connection's number, which does not block.
     POLYLOOP_DECL int accept_one(boost::system::error_code& ec);
@@ -201,34 +102,11 @@ class stream_base
     POLYLOOP_DECL void shut_down(int how, boost::system::error_code& ec);
     POLYLOOP_DECL std::size_t get_available(boost::system::error_code& ec) const;
 
-    static void check(boost::system::error_code const& ec)
-    {
-        if (ec) [[unlikely]]
-            throw_error(ec);
-    }
-
   private:
     template <direction Way, class Call>
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
     template <direction Way>
     bool wait(descriptor& d, unsigned cancels, boost::system::error_code& ec);
-    bool take_breath(std::atomic<std::uint8_t>& left, boost::system::error_code& ec);
-    template <direction Way>
-    std::atomic<std::uint8_t>& left() noexcept
-    {
-        return Way == direction::read ? reads_left_ : writes_left_;
-    }
-
-    // So many operations in a row may need no wait before the others of the loop have their turn:
-    // the reader's and the writer's each, as these may run at the same time.
-    static constexpr std::uint8_t most_turns = 16;
-
-    core_ptr core_;
-    descriptor::pointer open_;
-    time_point limit_ = time_point::max();
-    // Several may accept at once; they need not be exact.
-    std::atomic<std::uint8_t> reads_left_ = most_turns;
-    std::atomic<std::uint8_t> writes_left_ = most_turns;
 };
 
 } // namespace polyloop::detail

@@ -28,15 +28,18 @@ class turns
         return *this;
     }
 
-    /// Before one more, in a fiber or a thread. False, with an error, where the fiber is to end.
-    bool take(boost::system::error_code& ec)
+    /// Counts one more. False where the others shall have their turn first: then `give_way`, and look
+    /// anew at all that may have changed meanwhile.
+    bool take() noexcept
     {
         std::uint8_t const left = left_.load(std::memory_order_relaxed);
         if (left == 0) [[unlikely]]
-            return give_way(ec);
+            return false;
         left_.store(left - 1, std::memory_order_relaxed);
         return true;
     }
+    /// In a fiber or a thread. False, with an error, where the fiber is to end.
+    POLYLOOP_DECL bool give_way(boost::system::error_code& ec);
     /// After a wait.
     void renew() noexcept
     {
@@ -46,9 +49,7 @@ class turns
   private:
     static constexpr std::uint8_t most = 16;
 
-    POLYLOOP_DECL bool give_way(boost::system::error_code& ec);
-
-    std::atomic<std::uint8_t> left_ = most; // several may wait at once; it need not be exact
+    std::atomic<std::uint8_t> left_ = most; // several may accept at once; it need not be exact
 };
 
 } // namespace polyloop::detail

@@ -11,6 +11,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/assert.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -348,6 +349,12 @@ class deadline
     deadline fixed() const noexcept
     {
         return never() ? *this : deadline(kind::at, time().time_since_epoch());
+    }
+    /// This one, or after a while, whichever comes first.
+    deadline or_after(std::chrono::nanoseconds pause) const noexcept
+    {
+        steady_time const end = after(pause).time();
+        return at(never() ? end : std::min(end, time()));
     }
     /// On the clock, of which fibers use the time of their batch.
     POLYLOOP_DECL steady_time time() const noexcept;
