@@ -37,61 +37,44 @@ descriptor::pointer descriptor::open(loop_core& core, int number, bool connected
     }
 }
 
-/// What `blocker` and its wait are together, for the most frequent of all waits.
-struct descriptor::fiber_in_wait : fiber_wait, descriptor_waiter
+bool descriptor::near_wait::on_interrupt(fiber_wait& base, reason)
 {
-    fiber_in_wait(fiber& f, descriptor& d, direction w) noexcept
-        : fiber_wait(&fiber_in_wait::on_interrupt), self(f), waited(d), way(w)
-    {
-        grant = [](waiter* granted) {
-            static_cast<fiber_in_wait*>(static_cast<descriptor_waiter*>(granted))->self.wake();
-        };
-    }
+    auto& w = static_cast<near_wait&>(base);
+    near_wait* expected = &w;
+    if (!w.waited.near(w.way).compare_exchange_strong(expected, nullptr))
+        return false; // granted
+    w.aborted = true;
+    w.self.wake();
+    return true;
+}
 
-    static bool on_interrupt(fiber_wait& base, reason)
-    {
-        auto& w = static_cast<fiber_in_wait&>(base);
-        if (!w.waited.place(w.way).leave_as(w))
-            return false; // granted
-        w.aborted = true;
-        w.self.wake();
-        return true;
-    }
-
-    static wait_name const name;
-
-    fiber& self;
-    descriptor& waited;
-    direction const way;
-};
-
-wait_name const descriptor::fiber_in_wait::name(
-    &fiber_in_wait::on_interrupt, [](fiber_wait const& base) {
-        auto const& w = static_cast<fiber_in_wait const&>(base);
+wait_name const descriptor::near_wait::name(
+    &near_wait::on_interrupt, [](fiber_wait const& base) {
+        auto const& w = static_cast<near_wait const&>(base);
         return "socket " + std::to_string(w.waited.number_) +
                (w.way == direction::read ? " to be read" : " to be written");
     });
 
-boost::system::error_code descriptor::wait_in(thread_frame& frame, fiber& self, direction d,
-                                              unsigned cancels)
+POLYLOOP_READS_FRAME near_end descriptor::wait_near(direction d, unsigned cancels) noexcept
 {
+    thread_frame& frame = frame_here;
+    auto* const task = static_cast<task_base*>(frame.fiber);
+    std::atomic<near_wait*>& place = near(d);
+    if (!task || task->ready_node::kind != node_kind::fiber || frame.core != core_.get() ||
+        !core_->single() || place.load(std::memory_order_relaxed)) [[unlikely]]
+        return near_end::refused;
+    auto& self = static_cast<fiber&>(*task);
     if (self.may_be_interrupted()) [[unlikely]]
-        return wait(d, {}, cancels);
-    fiber_in_wait w(self, *this, d);
-    {
-        section s(word_);
-        if ((s.value & (closed_bit | orphan_bit | bit(d))) || this->cancels() != cancels)
-            [[unlikely]]
-        {
-            s.finish();
-            return wait(d, {}, cancels);
-        }
-        waiters(d).push(w);
-    }
+        return near_end::refused;
+    near_wait w(self, *this, d);
+    if (one_thread())
+        place.store(&w, std::memory_order_relaxed);
+    else
+        place.exchange(&w);
+    if (this->cancels() != cancels && take_near(d)) [[unlikely]]
+        return near_end::refused; // else somebody is about to wake it
     self.suspend_in(frame, w);
-    if (w.aborted) [[unlikely]]
-        return boost::asio::error::operation_aborted;
-    return {};
+    return w.aborted ? near_end::aborted : near_end::ready;
 }
 
 boost::system::error_code descriptor::wait(direction d, deadline limit, unsigned cancels)
@@ -123,7 +106,7 @@ boost::system::error_code descriptor::wait(direction d, deadline limit, unsigned
             }
         }
         self.prepare(w);
-        waiters(d).push(w);
+        queue(s, w, d);
     }
     switch (self.wait(w, place(d), limit))
     {
@@ -149,33 +132,33 @@ bool descriptor::begin(descriptor_waiter& w, direction d, unsigned cancels) noex
     }
     if (closed(s.value) || ready(s.value, d))
         return true; // the attempt tells
-    waiters(d).push(w);
+    queue(s, w, d);
     return false;
 }
 
-void descriptor::edge(bool readable, bool writable, bool broken) noexcept
+void descriptor::edge_slowly(state_word::value bits) noexcept
 {
-    state_word::value v = word_.lock();
-    if (closed(v)) [[unlikely]]
-    {
-        word_.unlock(v);
+    section s(word_);
+    if (closed(s.value))
         return;
+    s.value = ((s.value + one_edge) | bits) & ~listed_bit;
+    for (direction const d : {direction::read, direction::write})
+    {
+        wait_list& list = d == direction::read ? readers_ : writers_;
+        if (bits & bit(d))
+        {
+            s.release_all(list);
+            grant_near(d);
+        }
+        else if (!list.empty())
+            s.value |= listed_bit;
     }
-    v = (v + one_edge) | (readable ? readable_bit : 0) | (writable ? writable_bit : 0) |
-        (broken ? broken_bit : 0);
-    bool const reads = readable && !readers_.empty();
-    bool const writes = writable && !writers_.empty();
-    section s(word_, v);
-    if (reads)
-        s.release_all(readers_);
-    if (writes)
-        s.release_all(writers_);
 }
 
 /// Also who has begun, and does not wait.
 void descriptor::abort_all(section& s) noexcept
 {
-    cancels_.store(cancels() + 1, std::memory_order_relaxed);
+    cancels_.store(cancels() + 1);
     for (wait_list* const list : {&readers_, &writers_})
     {
         for (waiter* w = list->front(); w; w = w->next)
@@ -184,21 +167,38 @@ void descriptor::abort_all(section& s) noexcept
     }
 }
 
+/// After that, without the lock.
+void descriptor::abort_near() noexcept
+{
+    for (direction const d : {direction::read, direction::write})
+        if (near_wait* const w = take_near(d))
+        {
+            w->aborted = true;
+            w->self.wake();
+        }
+}
+
 void descriptor::abort(state_word::value set) noexcept
 {
-    section s(word_);
-    s.value |= set;
-    abort_all(s);
+    {
+        section s(word_);
+        s.value |= set;
+        abort_all(s);
+    }
+    abort_near();
 }
 
 /// Ends the waits; false where that was done before.
 bool descriptor::end() noexcept
 {
-    section s(word_);
-    if (closed(s.value))
-        return false;
-    s.value |= closed_bit;
-    abort_all(s);
+    {
+        section s(word_);
+        if (closed(s.value))
+            return false;
+        s.value |= closed_bit;
+        abort_all(s);
+    }
+    abort_near();
     return true;
 }
 

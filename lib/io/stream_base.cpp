@@ -81,18 +81,12 @@ template <direction Way>
 BOOST_NOINLINE bool stream_base::wait(descriptor& d, unsigned cancels, error_code& ec)
 {
     left<Way>().renew();
-    thread_frame& frame = this_frame();
-    auto* const task = static_cast<task_base*>(frame.fiber);
-    if (!limited() && task && task->ready_node::kind == node_kind::fiber)
-        [[likely]]
-        ec = d.wait_in(frame, static_cast<fiber&>(*task), Way, cancels);
-    else
-        ec = d.wait(Way, limit(), cancels);
+    ec = d.wait(Way, limit(), cancels);
     return !ec;
 }
 
 template <direction Way, class Call>
-inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Call call)
+BOOST_NOINLINE std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Call call)
 {
     descriptor* const d = open().get();
     if (!d) [[unlikely]]
@@ -142,30 +136,80 @@ inline std::size_t stream_base::transfer(std::size_t wanted, error_code& ec, Cal
     }
 }
 
-std::size_t stream_base::receive(void* where, std::size_t n, error_code& ec)
+/// What nearly every operation is: of a fiber on its own single loop, without a limit, with one wait
+/// at most. `transfer` does all others, and what this one leaves undone.
+template <direction Way, class Call>
+BOOST_FORCEINLINE std::size_t stream_base::transfer_near(thread_frame const& frame,
+                                                         std::size_t wanted, error_code& ec,
+                                                         Call call)
 {
-    return transfer<direction::read>(
-        n, ec, [=](int number) { return ::recv(number, where, n, 0); });
+    descriptor* const d = open().get();
+    loop_core& core = this->core();
+    if (!d || wanted == 0 || limited() || frame.core != &core || !core.single()) [[unlikely]]
+        return transfer<Way>(wanted, ec, call);
+    unsigned const cancels = d->cancels();
+    state_word::value seen = d->state();
+    if (descriptor::must_wait(seen, Way))
+    {
+        near_end const end = d->wait_near(Way, cancels);
+        if (end != near_end::ready) [[unlikely]]
+        {
+            if (end == near_end::refused)
+                return transfer<Way>(wanted, ec, call);
+            ec = boost::asio::error::operation_aborted;
+            return 0;
+        }
+        left<Way>().renew();
+        seen = d->state();
+    }
+    if (!descriptor::may_try(seen, Way) || !left<Way>().take()) [[unlikely]]
+        return transfer<Way>(wanted, ec, call);
+    ::ssize_t const n = call(d->number());
+    if (n <= 0) [[unlikely]]
+    {
+        std::size_t done = 0;
+        ec.clear();
+        if ((n < 0 && failure() == EINTR) ||
+            !attempt<Way>(*d, seen, wanted, done, ec, [n](int) { return n; }))
+            return transfer<Way>(wanted, ec, call);
+        return done;
+    }
+    ec.clear();
+    auto const done = static_cast<std::size_t>(n);
+    if (done < wanted)
+        d->exhausted(seen, Way);
+    return done;
 }
 
-std::size_t stream_base::receive(io_vectors& v, error_code& ec)
+// Each reads the frame at its beginning only, and is not inlined.
+
+POLYLOOP_READS_FRAME std::size_t stream_base::receive(void* where, std::size_t n,
+                                                      error_code& ec)
+{
+    return transfer_near<direction::read>(
+        frame_here, n, ec, [=](int number) { return ::recv(number, where, n, 0); });
+}
+
+POLYLOOP_READS_FRAME std::size_t stream_base::receive(io_vectors& v, error_code& ec)
 {
     ::msghdr m = message(v);
-    return transfer<direction::read>(v.bytes(), ec,
-                                     [&](int number) { return ::recvmsg(number, &m, 0); });
+    return transfer_near<direction::read>(
+        frame_here, v.bytes(), ec, [&](int number) { return ::recvmsg(number, &m, 0); });
 }
 
-std::size_t stream_base::send(void const* from, std::size_t n, error_code& ec)
+POLYLOOP_READS_FRAME std::size_t stream_base::send(void const* from, std::size_t n,
+                                                   error_code& ec)
 {
-    return transfer<direction::write>(
-        n, ec, [=](int number) { return ::send(number, from, n, MSG_NOSIGNAL); });
+    return transfer_near<direction::write>(
+        frame_here, n, ec, [=](int number) { return ::send(number, from, n, MSG_NOSIGNAL); });
 }
 
-std::size_t stream_base::send(io_vectors& v, error_code& ec)
+POLYLOOP_READS_FRAME std::size_t stream_base::send(io_vectors& v, error_code& ec)
 {
     ::msghdr m = message(v);
-    return transfer<direction::write>(
-        v.bytes(), ec, [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
+    return transfer_near<direction::write>(
+        frame_here, v.bytes(), ec,
+        [&](int number) { return ::sendmsg(number, &m, MSG_NOSIGNAL); });
 }
 
 int stream_base::accept_one(error_code& ec)

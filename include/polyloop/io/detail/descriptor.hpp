@@ -12,7 +12,9 @@
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 #include <boost/system/error_code.hpp>
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace polyloop::detail {
@@ -32,6 +34,14 @@ struct descriptor_waiter : waiter
     bool aborted = false; ///< the descriptor was closed, or its waits were cancelled
 };
 
+/// How a wait without list and lock ended.
+enum class near_end : std::uint8_t
+{
+    ready,
+    aborted,
+    refused ///< it did not begin: `descriptor::wait` tells
+};
+
 /// A socket that is open, with what is known of its readiness, and who waits for it.
 ///
 /// What the kernel says comes by edges: a bit is set by an edge, and taken away by who found the
@@ -40,7 +50,12 @@ struct descriptor_waiter : waiter
 /// Invariants
 /// - The word is the lock, the two bits, whether reads may be short although there is more (after
 ///   the peer's end, at urgent data; always on local sockets), whether it is closed, whether its
-///   loop is, and the number of edges, which makes a bit that is taken away the one that was seen.
+///   loop is, whether somebody may be in the lists, and the number of edges, which makes a bit that
+///   is taken away the one that was seen.
+/// - On a single loop the first of its own fibers that waits has a place outside of the lists, and
+///   needs no lock: `near_`. Only the loop's thread puts somebody there; whoever takes him away, by
+///   an exchange, lets him go on. Who ends the waits counts that before he looks there, and who
+///   waits looks at the count afterwards: one of both sees the other.
 /// - The number of the descriptor is given back once nobody can be in a system call with it:
 ///   `users_` counts the open socket, and everybody in one but a single loop's own thread, which
 ///   therefore takes the open socket away itself.
@@ -81,6 +96,15 @@ class descriptor
     bool closed() const noexcept
     {
         return closed(state());
+    }
+    /// Of an operation that finds nothing out of the ordinary.
+    static bool must_wait(state_word::value v, direction d) noexcept
+    {
+        return !(v & (bit(d) | closed_bit | orphan_bit));
+    }
+    static bool may_try(state_word::value v, direction d) noexcept
+    {
+        return (v & (bit(d) | closed_bit)) == bit(d);
     }
     /// It gave less than there might be, when its state was `seen`: the next one waits first.
     void exhausted(state_word::value seen, direction d) noexcept
@@ -128,14 +152,14 @@ class descriptor
     /// `cancels` is what `cancels()` was when the operation began: one that was cancelled since, or
     /// whose socket was closed, waits no more.
     POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit, unsigned cancels);
-    /// The same without a limit, for the fiber that runs on the calling thread's frame. The caller
-    /// touches nothing thread-local afterwards.
-    POLYLOOP_DECL boost::system::error_code wait_in(thread_frame& frame, fiber& self,
-                                                    direction d, unsigned cancels);
+    /// The same for a fiber of a single loop on that loop's thread, where it is the only one that waits
+    /// so: it needs neither list nor lock. The caller touches nothing thread-local afterwards.
+    POLYLOOP_DECL near_end wait_near(direction d, unsigned cancels) noexcept;
+
     /// How often the waits were ended.
     unsigned cancels() const noexcept
     {
-        return cancels_.load(std::memory_order_relaxed);
+        return cancels_.load();
     }
     /// Why an operation that began with so many `cancels` cannot go on, as the socket is closed.
     boost::system::error_code why_closed(unsigned cancels) const noexcept
@@ -171,8 +195,23 @@ class descriptor
     /// To the system, which had given it.
     POLYLOOP_DECL static void give_back(int number) noexcept;
 
-    /// An edge, in the loop, or what is known without one.
-    void edge(bool readable, bool writable, bool broken) noexcept;
+    /// An edge, in the loop, entered; or, while nobody waits, what is known without one.
+    void edge(bool readable, bool writable, bool broken) noexcept
+    {
+        state_word::value const bits = (readable ? readable_bit : 0) |
+                                       (writable ? writable_bit : 0) | (broken ? broken_bit : 0);
+        state_word::value v = word_.load();
+        if ((v & (state_word::locked | closed_bit | listed_bit)) ||
+            !word_.change(v, (v + one_edge) | bits)) [[unlikely]]
+        {
+            edge_slowly(bits);
+            return;
+        }
+        if (readable && near(direction::read).load(std::memory_order_relaxed)) [[likely]]
+            grant_near(direction::read);
+        if (writable && near(direction::write).load(std::memory_order_relaxed)) [[unlikely]]
+            grant_near(direction::write);
+    }
 
     friend void intrusive_ptr_add_ref(descriptor* d) noexcept
     {
@@ -190,16 +229,55 @@ class descriptor
     static constexpr state_word::value broken_bit = 8;
     static constexpr state_word::value closed_bit = 16;
     static constexpr state_word::value orphan_bit = 32;
-    static constexpr state_word::value one_edge = 64;
+    static constexpr state_word::value listed_bit = 64; // else the lists are empty
+    static constexpr state_word::value one_edge = 128;
 
     static constexpr state_word::value bit(direction d) noexcept
     {
         return d == direction::read ? readable_bit : writable_bit;
     }
-    wait_list& waiters(direction d) noexcept
+    /// Under the lock.
+    void queue(section& s, descriptor_waiter& w, direction d) noexcept
     {
-        return d == direction::read ? readers_ : writers_;
+        s.value |= listed_bit;
+        (d == direction::read ? readers_ : writers_).push(w);
     }
+
+    struct near_wait : fiber_wait
+    {
+        near_wait(fiber& f, descriptor& d, direction w) noexcept
+            : fiber_wait(&near_wait::on_interrupt), self(f), waited(d), way(w)
+        {
+        }
+        static bool on_interrupt(fiber_wait& base, reason);
+        static wait_name const name;
+
+        fiber& self;
+        descriptor& waited;
+        direction const way;
+        bool aborted = false;
+    };
+    std::atomic<near_wait*>& near(direction d) noexcept
+    {
+        return near_[static_cast<std::size_t>(d)];
+    }
+    /// Whoever was there: to let him go on is the caller's now.
+    near_wait* take_near(direction d) noexcept
+    {
+        std::atomic<near_wait*>& place = near(d);
+        near_wait* const w = place.load(std::memory_order_relaxed);
+        if (!one_thread())
+            return place.exchange(nullptr);
+        place.store(nullptr, std::memory_order_relaxed);
+        return w;
+    }
+    /// In the loop, entered.
+    void grant_near(direction d) noexcept
+    {
+        if (near_wait* const w = take_near(d)) [[likely]]
+            core_->push_entered(w->self);
+    }
+    void abort_near() noexcept;
 
     descriptor(loop_core& core, int number, state_word::value state) noexcept;
     ~descriptor() = default;
@@ -213,20 +291,22 @@ class descriptor
     POLYLOOP_DECL static bool leave_readers(void* self, waiter& w);
     POLYLOOP_DECL static bool leave_writers(void* self, waiter& w);
 
+    POLYLOOP_DECL void edge_slowly(state_word::value bits) noexcept;
+
     friend class readiness;
-    struct fiber_in_wait;
 
     core_ptr core_;
+    int const number_;
+    std::atomic<unsigned> cancels_ = 0; // written under the lock
+    state_word word_;
+    std::array<std::atomic<near_wait*>, 2> near_{};
     readiness* set_ = nullptr; // lives as long as the core
     bool listed_ = false;      // under the lock of the set
     descriptor* prev_ = nullptr;
     descriptor* next_ = nullptr;
-    int const number_;
     reference_count refs_;
     std::atomic<unsigned> users_ = 1;
     std::atomic<bool> released_ = false; // before the last use ends: the number is another's
-    std::atomic<unsigned> cancels_ = 0;  // written under the lock
-    state_word word_;
     wait_list readers_;
     wait_list writers_;
     struct departure : ready_node

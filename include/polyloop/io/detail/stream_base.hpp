@@ -105,6 +105,9 @@ class stream_base : public socket_state<descriptor>
   private:
     template <direction Way, class Call>
     std::size_t transfer(std::size_t wanted, boost::system::error_code& ec, Call call);
+    template <direction Way, class Call>
+    std::size_t transfer_near(thread_frame const& frame, std::size_t wanted,
+                              boost::system::error_code& ec, Call call);
     template <direction Way>
     bool wait(descriptor& d, unsigned cancels, boost::system::error_code& ec);
 };
