@@ -25,7 +25,7 @@ void loop_core::insert_locked(timer_node& n)
     std::lock_guard const lock(timer_mutex_);
     timers_.insert(n);
     if (!armed_ || timer_work_returned_ || n.when < armed_at_)
-        arm();
+        arm_for(n);
 }
 
 bool loop_core::erase_locked(timer_node& n) noexcept
@@ -73,10 +73,26 @@ void loop_core::arm()
     steady_time const next = timers_.next();
     if (armed_ && armed_at_ <= next)
         return;
-    armed_ = true;
-    armed_at_ = next;
+    // A wait that cannot begin, for want of memory, leaves nothing armed: the next timer tries again.
+    armed_ = false;
     timer_->expires_at(next);
     timer_->async_wait(timer_handler{core_ptr(this), ++timer_generation_});
+    armed_ = true;
+    armed_at_ = next;
+}
+
+/// For one that has just been queued.
+void loop_core::arm_for(timer_node& n)
+{
+    try
+    {
+        arm();
+    }
+    catch (...)
+    {
+        timers_.erase(n);
+        throw;
+    }
 }
 
 void loop_core::on_timer(std::uint64_t generation) noexcept

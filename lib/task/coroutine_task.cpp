@@ -28,13 +28,27 @@ void coroutine::act(ready_node* n, verb)
     t.slice(launch);
 }
 
+void coroutine::emit() noexcept
+{
+    emitting_ = true;
+    signal_.emit(asio::cancellation_type::terminal);
+    emitting_ = false;
+}
+
+POLYLOOP_READS_FRAME void keep_missed_cancel() noexcept
+{
+    task_base* const t = current_task();
+    if (t && t->ready_node::kind != node_kind::fiber && static_cast<coroutine*>(t)->emits())
+        t->keep_cancel();
+}
+
 void coroutine::settle(steady_time begin) noexcept
 {
     if (begin != steady_time())
         report_if_slow(begin);
     // A cancellation that came while the coroutine ran meets the wait that it has just begun.
     if (!done() && (take_cancel() || (core().unwinding() && ++unwound_ <= unwind_limit)))
-        signal_.emit(asio::cancellation_type::terminal);
+        emit();
 }
 
 bool coroutine::interrupt() noexcept
@@ -45,16 +59,16 @@ bool coroutine::interrupt() noexcept
     // a signal in the coroutine: where that would wait in a queue, the coroutine may end before it.
     // So the emission itself waits, and meets the wait that the coroutine is in then.
     task_ptr const keep(this);
-    auto now = [this] { signal_.emit(asio::cancellation_type::terminal); };
+    auto now = [this] { emit(); };
     if (may_run_here())
     {
         slice(now);
-        return true;
+        return !cancel_pending(); // it is, where the wait had been granted
     }
     post([t = boost::intrusive_ptr<coroutine>(this)] {
         if (t->done() || !(t->take_cancel() || t->core().unwinding()))
             return;
-        auto then = [&] { t->signal_.emit(asio::cancellation_type::terminal); };
+        auto then = [&] { t->emit(); };
         t->slice(then);
     });
     return false; // kept until then, for a wait that begins before

@@ -225,10 +225,16 @@ void group_exit::wait()
             if (group_.live_ == 0)
                 return;
             bool const interruptible = !group_.aborting_;
-            if (interruptible && f && f->interrupted())
-                o = outcome::cancelled;
-            else
+            if (!interruptible || !f || !f->may_be_interrupted())
                 o = group_.wait(lock, interruptible);
+            else
+            {
+                // Without the lock, as a fiber that never ends stays in there for good.
+                lock.unlock();
+                if (!f->interrupted())
+                    continue;
+                o = outcome::cancelled;
+            }
         }
         met(o);
     }

@@ -80,9 +80,16 @@ outcome task_watch::wait(steady_time limit)
     if (met())
         return outcome::granted;
     require_waitable();
-    if (fiber* const f = try_current_fiber())
+    if (fiber* const f = try_current_fiber(); f && f->may_be_interrupted())
+    {
+        // Without the lock, as a fiber that never ends stays in there for good.
+        lock.unlock();
         if (f->interrupted())
             return f->core().unwinding() ? outcome::unwound : outcome::cancelled;
+        lock.lock();
+        if (met())
+            return outcome::granted;
+    }
     return rendezvous::wait(lock, true, limit);
 }
 

@@ -10,11 +10,25 @@
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/io/tcp_stream.hpp>
 #include <polyloop/io/udp_socket.hpp>
+#include <polyloop/loop/timer.hpp>
+#include <polyloop/sync/barrier.hpp>
+#include <polyloop/sync/channel.hpp>
+#include <polyloop/sync/condition_variable.hpp>
 #include <polyloop/sync/event.hpp>
+#include <polyloop/sync/mutex.hpp>
+#include <polyloop/sync/semaphore.hpp>
+#include <polyloop/sync/shared_mutex.hpp>
+#include <polyloop/task/exception_group.hpp>
+#include <polyloop/task/gather.hpp>
 #include <polyloop/task/run_until_complete.hpp>
+#include <polyloop/task/shield.hpp>
 #include <polyloop/task/spawn.hpp>
+#include <polyloop/task/task_group.hpp>
 #include <polyloop/task/this_fiber.hpp>
+#include <polyloop/task/timeout.hpp>
+#include <polyloop/task/to_thread.hpp>
 #include <polyloop/task/use_fiber.hpp>
+#include <polyloop/task/wait.hpp>
 
 #include "support/policies.hpp"
 
@@ -32,7 +46,9 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <ostream>
+#include <shared_mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -317,6 +333,160 @@ void callbacks_program(watch& w)
     this_fiber::yield();
 }
 
+/// Every object of the room `sync`, with and without a limit. What is waited for is shared, as the
+/// fibers end in any order.
+void sync_program(watch& w)
+{
+    struct objects
+    {
+        mutex m;
+        shared_mutex shared;
+        condition_variable told;
+        semaphore permits{0};
+        barrier both{2};
+        channel<counted> items{1};
+        event over;
+        bool tell = false;
+    };
+    auto all = std::make_shared<objects>();
+    auto waits = spawn([&w, all, c = counted()] {
+        {
+            w.wait();
+            std::unique_lock lock(all->m);
+            w.wait();
+            all->told.wait(lock, [&] { return all->tell; });
+            all->tell = false;
+            w.wait();
+            all->told.wait_for(lock, 1h, [&] { return all->tell; });
+        }
+        w.wait();
+        all->permits.acquire();
+        w.wait();
+        all->permits.try_acquire_for(1h);
+        w.wait();
+        all->both.wait();
+        w.wait();
+        all->both.wait_for(1h);
+        w.wait();
+        all->items.receive();
+        w.wait();
+        all->items.try_receive_for(1h);
+        w.wait();
+        std::shared_lock const lock(all->shared);
+        w.wait();
+        all->over.wait_for(1h);
+    });
+    auto meets = spawn([all, c = counted()] {
+        all->both.wait();
+        all->both.wait();
+    });
+    auto sends = spawn([all, c = counted()] {
+        for (int i = 0; i != 3; ++i)
+            all->items.send(counted());
+    });
+    for (int i = 0; i != 2; ++i)
+    {
+        for (bool told = false; !told && !waits.done(); w.wait(), this_fiber::yield())
+        {
+            std::lock_guard const lock(all->m);
+            told = !all->tell;
+            all->tell = true;
+        }
+        all->told.notify_one();
+    }
+    all->permits.release(2);
+    {
+        w.wait();
+        std::lock_guard const alone(all->shared);
+        w.wait();
+        this_fiber::yield();
+    }
+    w.wait();
+    this_fiber::sleep_for(100us); // so that there is more than one handler
+    all->over.set();
+    w.wait();
+    waits.join();
+    w.wait();
+    meets.join_for(1h);
+}
+
+/// The same in coroutines.
+void async_sync_program(watch& w)
+{
+    struct objects
+    {
+        mutex m;
+        semaphore permits{0};
+        channel<counted> items{1};
+        event over;
+    };
+    auto all = std::make_shared<objects>();
+    auto waits = spawn([&w, all]() -> asio::awaitable<void> {
+        counted const c;
+        w.wait();
+        co_await all->m.async_lock(asio::use_awaitable);
+        std::lock_guard const lock(all->m, std::adopt_lock);
+        w.wait();
+        co_await all->permits.async_acquire(asio::use_awaitable);
+        w.wait();
+        co_await all->items.async_receive(asio::use_awaitable);
+        w.wait();
+        co_await all->over.async_wait_for(1h, asio::use_awaitable);
+    });
+    auto sends = spawn([&w, all, c = counted()] {
+        w.wait();
+        all->items.send(counted());
+        w.wait();
+        all->permits.release();
+    });
+    all->over.async_wait([all, c = counted()](boost::system::error_code) {});
+    w.wait();
+    sends.join();
+    w.wait();
+    this_fiber::sleep_for(100us); // so that there is more than one handler
+    all->over.set();
+    w.wait();
+    waits.join();
+}
+
+/// Tasks that are waited for together, and what waits beside the loop.
+void group_program(watch& w)
+{
+    auto nap = [&w, c = counted()] {
+        w.wait();
+        this_fiber::sleep_for(100us);
+        return c;
+    };
+    w.wait();
+    with_task_group([&](task_group& g) {
+        (void)g.spawn(nap);
+        w.wait();
+        (void)g.spawn(nap);
+        w.wait();
+        this_fiber::yield();
+    });
+    w.wait();
+    (void)gather(spawn(nap), spawn(nap));
+    std::vector<task<counted>> some;
+    some.push_back(spawn(nap));
+    some.push_back(spawn(nap));
+    w.wait();
+    (void)wait(some);
+    w.wait();
+    (void)shield(nap);
+    w.wait();
+    (void)timeout(1h, nap);
+    w.wait();
+    to_thread([c = counted()] { return c; }).join();
+    timer t;
+    t.expires_after(100us);
+    w.wait();
+    t.wait();
+    asio::steady_timer s(get_running_loop().io_context(), 100us);
+    w.wait();
+    s.async_wait(use_fiber(1h));
+}
+
 struct program
 {
     char const* name;
@@ -332,7 +502,8 @@ program const programs[] = {
     {"nested", nested_program},       {"detached", detached_program},
     {"cleanup", cleanup_program},     {"sockets", socket_program},
     {"streams", stream_program},      {"coroutines", coroutine_program},
-    {"callbacks", callbacks_program},
+    {"callbacks", callbacks_program}, {"sync", sync_program},
+    {"async_sync", async_sync_program}, {"groups", group_program},
 };
 
 /// Calls `attempt(k)`, which gives the number of waits it saw, for k = 1, 2, ... until the program
@@ -445,6 +616,10 @@ BOOST_DATA_TEST_CASE(a_run_whose_program_fails_at_each_wait,
             }
             catch (failure const&)
             {
+            }
+            catch (exception_group const&)
+            {
+                // That of a child, in a group.
             }
             catch (boost::system::system_error const& e)
             {

@@ -234,6 +234,7 @@ class loop_core
 
     // -- timers (on the loop; on a loop of higher concurrency from any thread)
 
+    /// Throws `std::bad_alloc`: then it is not queued.
     void insert_timer(timer_node& n)
     {
         if (!single_) [[unlikely]]
@@ -243,7 +244,7 @@ class loop_core
         }
         timers_.insert(n);
         if (!armed_ || timer_work_returned_ || n.when < armed_at_) [[unlikely]]
-            arm();
+            arm_for(n);
     }
     bool erase_timer(timer_node& n) noexcept
     {
@@ -607,7 +608,8 @@ class loop_core
     void wake() noexcept;
     POLYLOOP_DECL void insert_locked(timer_node& n);
     POLYLOOP_DECL bool erase_locked(timer_node& n) noexcept;
-    POLYLOOP_DECL void arm();
+    void arm();
+    POLYLOOP_DECL void arm_for(timer_node& n);
     POLYLOOP_DECL void idle_timer() noexcept;
     bool expire_one() noexcept;
     void discard_ready() noexcept;

@@ -165,23 +165,25 @@ class async_waiter final : public Node, private context_wait
             leave(wait_end::timed_out);
     }
 
-    void leave(wait_end how)
+    /// False where it was granted before.
+    bool leave(wait_end how)
     {
         if (!place_.leave_as(*this))
-            return;
+            return false;
         end_ = how;
         if constexpr (requires { this->left(); })
             this->left(); // it waits for something else first, which finishes it
         else
             finish();
+        return true;
     }
 
     void cancel()
     {
         if constexpr (requires { Node::cancel(); })
             Node::cancel();
-        else
-            leave(wait_end::cancelled);
+        else if (!leave(wait_end::cancelled))
+            keep_missed_cancel();
     }
 
     void finish()

@@ -49,6 +49,12 @@ class POLYLOOP_DECL coroutine : public task_base
         return this_frame().fiber == this || task_base::may_run_here();
     }
 
+    /// The coroutine is being told of its cancellation.
+    bool emits() const noexcept
+    {
+        return emitting_;
+    }
+
     asio::cancellation_slot slot() noexcept
     {
         return signal_.slot();
@@ -70,7 +76,10 @@ class POLYLOOP_DECL coroutine : public task_base
     POLYLOOP_DECL static void act(ready_node* n, verb v);
     POLYLOOP_DECL void settle(steady_time begin) noexcept;
 
+    POLYLOOP_DECL void emit() noexcept;
+
     asio::cancellation_signal signal_;
+    bool emitting_ = false;
     int unwound_ = 0; ///< waits that were refused while the loop unwinds
 };
 

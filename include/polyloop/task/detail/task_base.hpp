@@ -359,6 +359,10 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
 using task_ptr = boost::intrusive_ptr<task_base>;
 
+/// A coroutine's wait was told of the cancellation, and had been granted already: it is kept for the
+/// next wait. Does nothing where somebody else emitted it.
+POLYLOOP_DECL void keep_missed_cancel() noexcept;
+
 /// Whether it is `operation_aborted`, the form that a cancellation takes; not for null.
 POLYLOOP_DECL bool is_cancellation(std::exception_ptr const& e) noexcept;
 
