@@ -8,8 +8,8 @@ Installs what is missing (Debian 12), builds, and runs the tests of a debug buil
   --all       also a release build with a short run of example/run.sh, the sanitizers
               (address and undefined behaviour with clang, threads with GCC), clang with a
               shared library whose sockets are Asio's, valgrind on a part, a minute of
-              fuzzing, b2 (optimised, and with a shared library, too), and the library used
-              by two other projects
+              fuzzing, b2 (which makes a shared library, too), and the library used by two
+              other projects
   --row NAME  one of these instead: debug release asan tsan clang valgrind fuzz b2
               installed subdirectory; or repeat: the tests of signals and forks 200 times
   --jobs N    processes at once, by default one per processor
@@ -101,8 +101,7 @@ run_repeat()
 
 run_b2()
 {
-    # Optimised: here, the tests see what users' programs are made of.
-    local flags=(-q "-j$jobs" toolset=gcc variant=release warnings=extra
+    local flags=(-q "-j$jobs" toolset=gcc debug-symbols=off warnings=extra
         warnings-as-errors=on)
     b2 "${flags[@]}" polyloop test example
     b2 "${flags[@]}" install "--prefix=$root/build/stage/b2" > /dev/null
