@@ -307,6 +307,12 @@ bool portable_socket::abort(state_word::value set) noexcept
 void portable_socket::drop() noexcept
 {
     std::lock_guard const lock(mutex_);
+    if (socket_)
+    {
+        // Asio's destructor would give up the linger that was asked for, and so a reset.
+        error_code ignored;
+        std::visit([&](auto& s) { s.close(ignored); }, *socket_);
+    }
     socket_.reset();
 }
 
