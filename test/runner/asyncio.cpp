@@ -49,14 +49,12 @@ void yield_until(F done)
 template <class F>
 void with_a_loop_of_every_policy(F f)
 {
-    for (char const* const text : test::every_policy)
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-        {
-            auto const policy = make_policy(text);
-            auto const loop = policy->new_event_loop();
-            f(*loop, *policy);
-            loop->close();
-        }
+    test::for_every_policy([&](char const* text) {
+        auto const policy = make_policy(text);
+        auto const loop = policy->new_event_loop();
+        f(*loop, *policy);
+        loop->close();
+    });
 }
 
 } // namespace

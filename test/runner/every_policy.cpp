@@ -47,14 +47,6 @@ using test::fails_with;
 
 namespace {
 
-template <class F>
-void each_policy(F f)
-{
-    for (char const* const text : test::every_policy)
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-            f(std::string(text));
-}
-
 boost::system::error_code code_in_a_thread(std::function<void()> const& f)
 {
     boost::system::error_code code;
@@ -110,7 +102,7 @@ using policies = boost::mpl::list<default_policy, selector_policy, strand_policy
 
 BOOST_AUTO_TEST_CASE(S1_S4_S5_whichever_policy_is_the_default)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         test::environment const set("POLYLOOP_POLICY", text.c_str());
         set_event_loop_policy(nullptr);
         auto const first = get_event_loop_policy();
@@ -140,7 +132,7 @@ BOOST_AUTO_TEST_CASE(S1_S4_S5_whichever_policy_is_the_default)
 
 BOOST_AUTO_TEST_CASE(S7_S11_no_policy_gives_a_loop_that_was_not_set)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         auto const p = make_policy(text);
         for (int i = 0; i != 2; ++i)
         {
@@ -178,7 +170,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(S23_a_run_asks_no_policy_for_its_loop, Policy, pol
 
 BOOST_AUTO_TEST_CASE(S30_S40_stop_lets_what_is_ready_run_in_order_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         auto const loop = make_policy(text)->new_event_loop();
         std::string order;
         loop->call_soon([&] {
@@ -197,7 +189,7 @@ BOOST_AUTO_TEST_CASE(S30_S40_stop_lets_what_is_ready_run_in_order_under_every_po
 
 BOOST_AUTO_TEST_CASE(S36_closing_removes_signal_handlers_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         auto const loop = make_policy(text)->new_event_loop();
         loop->add_signal_handler(SIGUSR1, [] {});
         BOOST_TEST(signal_is_handled(SIGUSR1));
@@ -211,7 +203,7 @@ BOOST_AUTO_TEST_CASE(S36_closing_removes_signal_handlers_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S38_an_unclosed_loop_is_reported_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         for (bool const debug : {true, false})
         {
             auto loop = make_policy(text)->new_event_loop();
@@ -228,7 +220,7 @@ BOOST_AUTO_TEST_CASE(S38_an_unclosed_loop_is_reported_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S80_another_thread_is_refused_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         boost::system::error_code soon, at, safe;
         bool several = false;
         run(
@@ -253,7 +245,7 @@ BOOST_AUTO_TEST_CASE(S80_another_thread_is_refused_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S76_a_shut_executor_refuses_and_another_works_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         boost::system::error_code work, task;
         bool on_another = false, back = false;
         asio::thread_pool other(1);
@@ -285,7 +277,7 @@ BOOST_AUTO_TEST_CASE(S77_the_default_executor_is_lazy_and_ones_own_under_every_p
     static_assert(!takes_as_executor<std::shared_ptr<asio::io_context>> &&
                   !takes_as_executor<asio::thread_pool&> &&
                   takes_as_executor<std::shared_ptr<asio::thread_pool>>);
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         boost::system::error_code none;
         bool lazy = false, mine = false;
         auto const pool = std::make_shared<asio::thread_pool>(1);
@@ -310,7 +302,7 @@ BOOST_AUTO_TEST_CASE(S77_the_default_executor_is_lazy_and_ones_own_under_every_p
 
 BOOST_AUTO_TEST_CASE(S78_to_thread_takes_values_along_and_errors_back_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         fiber_local<int> value(1);
         int there = 0;
         std::string thrown;
@@ -338,7 +330,7 @@ BOOST_AUTO_TEST_CASE(S78_to_thread_takes_values_along_and_errors_back_under_ever
 
 BOOST_AUTO_TEST_CASE(S51_a_factorys_loop_is_not_set_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         auto const p = make_policy(text);
         boost::system::error_code inside;
         runner r({.policy = p, .loop_factory = [&] { return p->new_event_loop(); }});
@@ -357,7 +349,7 @@ BOOST_AUTO_TEST_CASE(S51_a_factorys_loop_is_not_set_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S53_a_runner_is_not_run_inside_of_its_own_run_which_goes_on)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         runner r({.policy = make_policy(text)});
         boost::system::error_code in_fiber, in_coroutine, in_callback;
         int beside = 0;
@@ -390,7 +382,7 @@ BOOST_AUTO_TEST_CASE(S53_a_runner_is_not_run_inside_of_its_own_run_which_goes_on
 
 BOOST_AUTO_TEST_CASE(S54_main_is_a_callable_or_a_coroutine_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         auto const p = make_policy(text);
         BOOST_TEST(run([] { return 1; }, {.policy = p}) == 1);
         BOOST_TEST(run([]() -> asio::awaitable<int> { co_return 2; }, {.policy = p}) == 2);
@@ -403,7 +395,7 @@ BOOST_AUTO_TEST_CASE(S54_main_is_a_callable_or_a_coroutine_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S57_values_for_one_run_alone_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         fiber_local<int> value(1);
         runner r({.policy = make_policy(text)});
         r.run([&] { value.set(2); });
@@ -421,7 +413,7 @@ BOOST_AUTO_TEST_CASE(S57_values_for_one_run_alone_under_every_policy)
 
 BOOST_AUTO_TEST_CASE(S74_a_leftover_that_swallows_the_cancel_is_silent_under_every_policy)
 {
-    each_policy([](std::string const& text) {
+    test::for_every_policy([](std::string const& text) {
         test::standard_error err;
         bool swallowed = false;
         run(

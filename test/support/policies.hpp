@@ -22,14 +22,23 @@ inline constexpr char const* every_policy[] = {
     "shared loops=3",
 };
 
+/// Calls `f(text)` for each of them.
+template <class F>
+void for_every_policy(F f)
+{
+    for (char const* const text : every_policy)
+        BOOST_TEST_CONTEXT("policy \"" << text << '"')
+            f(text);
+}
+
 /// Calls `f`, as the main task of a run, under each of them. Boost.Test's checks are not for
 /// several threads at once: `f` uses them only where nothing else runs.
 template <class F>
 void under_every_policy(F&& f)
 {
-    for (char const* const text : every_policy)
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-            polyloop::run(f, {.policy = polyloop::make_policy(text)});
+    for_every_policy([&](char const* text) {
+        polyloop::run(f, {.policy = polyloop::make_policy(text)});
+    });
 }
 
 } // namespace test
