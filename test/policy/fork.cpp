@@ -126,14 +126,6 @@ int work()
     return sum;
 }
 
-template <class F>
-void each_policy(F f)
-{
-    for (char const* const text : test::every_policy)
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-            f(std::string(text));
-}
-
 } // namespace
 
 child const forks_in_a_run("forks_in_a_run", [](child_arguments const& args) {
@@ -158,7 +150,7 @@ child const forks_in_a_run("forks_in_a_run", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S16_a_child_finds_no_running_loop_and_no_bound_one)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("forks_in_a_run", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "seen 0\n");
@@ -190,7 +182,7 @@ child const child_runs("child_runs", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S17_a_child_that_starts_a_loop_of_its_own_works_and_so_does_its_parent)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         if (!works_in_a_child(policy))
             return;
         for (std::string const way : {"own", "set", "environment"})
@@ -298,7 +290,7 @@ child const hands_over("hands_over", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S16_S17_to_a_child_the_loops_of_its_parent_are_closed)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("hands_over", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "refused 14\n");
@@ -329,7 +321,7 @@ child const forks_between_runs("forks_between_runs", [](child_arguments const& a
 
 BOOST_AUTO_TEST_CASE(S17_a_runner_in_a_child_leaves_the_run_to_the_parent)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("forks_between_runs", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "7 7 7 7\n");
@@ -448,7 +440,7 @@ child const executes("executes", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S17_a_child_that_only_executes_a_program_disturbs_nothing)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("executes", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "good 5\n");
@@ -497,7 +489,7 @@ child const signals_of_a_child("signals_of_a_child", [](child_arguments const& a
 
 BOOST_AUTO_TEST_CASE(S17_a_childs_signals_are_its_own)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("signals_of_a_child", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "result 11\n");
@@ -536,7 +528,7 @@ BOOST_AUTO_TEST_CASE(S17_a_fork_while_loops_run_on_other_threads)
 {
     if (!threads_in_children)
         return; // the sanitizer's own locks are not whole in such a child
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("forks_beside", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "good 10\n");

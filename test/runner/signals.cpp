@@ -85,14 +85,6 @@ void on_user_signal(int)
     [[maybe_unused]] auto const n = ::write(1, "user's\n", 7);
 }
 
-template <class F>
-void each_policy(F f)
-{
-    for (char const* const text : test::every_policy)
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-            f(std::string(text));
-}
-
 } // namespace
 
 child const waits("waits", [](child_arguments const& args) {
@@ -116,7 +108,7 @@ child const waits("waits", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S62_S64_the_first_SIGINT_cancels_the_main_task_and_the_run_is_interrupted)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("waits", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -140,7 +132,7 @@ child const coroutine_waits("coroutine_waits", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S62_S64_a_coroutine_is_interrupted_as_well)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("coroutine_waits", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -163,7 +155,7 @@ child const swallows("swallows", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S66_a_main_task_that_swallows_the_cancel_has_its_result)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("swallows", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -193,7 +185,7 @@ child const goes_on("goes_on", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S63_the_second_SIGINT_leaves_the_main_task_at_once)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("goes_on", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -237,7 +229,7 @@ child const too_late("too_late", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S63_a_SIGINT_that_comes_when_main_is_done_is_not_lost)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("too_late", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "interrupted\nafterwards default\n");
@@ -264,7 +256,7 @@ child const cancelled_besides("cancelled_besides", [](child_arguments const& arg
 
 BOOST_AUTO_TEST_CASE(S65_where_somebody_else_cancelled_too_the_cancellation_comes_out)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("cancelled_besides", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -293,7 +285,7 @@ child const again_and_again("again_and_again", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S67_a_signal_at_the_end_of_a_run_does_nothing_to_the_next_one)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("again_and_again", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "right\n");
@@ -316,7 +308,7 @@ child const handled_by_user("handled_by_user", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S60_a_handler_of_the_users_is_left_alone)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("handled_by_user", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -332,7 +324,7 @@ child const in_a_thread("in_a_thread", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S60_a_run_outside_of_the_main_thread_takes_no_signal)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("in_a_thread", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -370,7 +362,7 @@ child const takes_over("takes_over", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S60_who_handles_the_signal_inside_the_run_takes_over)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         for (std::string const kind : {"signal_set", "add_signal_handler"})
         {
             child_process p("takes_over", {policy, kind});
@@ -405,7 +397,7 @@ child const handler_comes_or_goes("handler_comes_or_goes", [](child_arguments co
 
 BOOST_AUTO_TEST_CASE(S60_whose_a_signal_is_depends_on_who_handles_it_when_it_comes)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process comes("handler_comes_or_goes", {policy, "comes"});
         BOOST_TEST(comes.wait() == 0);
         BOOST_TEST(comes.out() == "ready\ninterrupted\nafterwards default\n");
@@ -434,7 +426,7 @@ BOOST_AUTO_TEST_CASE(S61_where_a_handler_cannot_be_installed_the_run_goes_on_wit
 #if defined(POLYLOOP_TEST_ASAN)
     return; // with it goes UBSan, which takes good objects for bad ones without a descriptor
 #endif
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("without_descriptors", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "ran, default\n");
@@ -448,7 +440,7 @@ child const replaces("replaces", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S67_what_replaced_the_runs_handler_stays)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("replaces", {policy});
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "afterwards ignored\n");
@@ -464,7 +456,7 @@ child const counts_anew("counts_anew", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S67_each_run_counts_anew_and_puts_the_default_back)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("counts_anew", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
@@ -489,7 +481,7 @@ child const with_options("with_options", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(SIGTERM_can_be_given_the_same_meaning)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         for (int const number : {SIGINT, SIGTERM})
         {
             child_process p("with_options", {policy, "term"});
@@ -545,7 +537,7 @@ child const holds_up("holds_up", [](child_arguments const& args) {
 
 BOOST_AUTO_TEST_CASE(S70_S71_a_signal_ends_the_waiting_of_the_shutdown_and_everything_is_closed)
 {
-    each_policy([](std::string const& policy) {
+    test::for_every_policy([](std::string const& policy) {
         child_process p("holds_up", {policy});
         p.wait_for_line("ready");
         p.signal(SIGINT);
