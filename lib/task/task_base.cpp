@@ -119,7 +119,7 @@ bool task_base::cancel(int* nth) noexcept
 {
     if (done())
         return false;
-    int const before = cancelling_.fetch_add(1, std::memory_order_relaxed);
+    int const before = cancelling_.fetch_add(1, std::memory_order_release);
     if (nth)
         *nth = before + 1;
     if (core_.single() ? core_.on_loop() : strand_->running_here())

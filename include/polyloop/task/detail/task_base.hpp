@@ -163,9 +163,11 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
     /// asyncio.Task.cancel, from any thread. `nth` is told how many requests stand with this one.
     bool cancel(int* nth = nullptr) noexcept;
+    /// Who sees a request sees what came before it: a task that has not started ends at once then,
+    /// and with it what its callable holds.
     int cancelling() const noexcept
     {
-        return cancelling_.load(std::memory_order_relaxed);
+        return cancelling_.load(std::memory_order_acquire);
     }
     /// `met`: the request that is taken back is one that has reached the serial context, if any has.
     int uncancel(bool met = true) noexcept;
