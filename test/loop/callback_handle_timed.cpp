@@ -77,12 +77,10 @@ BOOST_AUTO_TEST_CASE(S42_timers_that_were_set_before_the_run_fire_in_order_howev
 BOOST_AUTO_TEST_CASE(many_timers_that_are_due_at_once_leave_room_for_others_and_keep_their_order)
 {
     static constexpr int count = 200'000;
-    constexpr int turns = 20; // of a handler that posts itself
     for (unsigned concurrency : {1u, 2u})
     {
         event_loop loop({.concurrency = concurrency});
-        int served = 0;
-        int fired_before = count;
+        int served = 0; // turns of another handler, before the first of them
         std::vector<int> fired;
         fired.reserve(count + 1);
         auto fire = [&](int i) {
@@ -91,13 +89,9 @@ BOOST_AUTO_TEST_CASE(many_timers_that_are_due_at_once_leave_room_for_others_and_
                 loop.stop();
         };
         std::function<void()> other = [&] {
-            if (fired.empty() || fired.size() > count)
-                ;
-            else if (++served == turns)
-            {
-                fired_before = static_cast<int>(fired.size());
+            if (!fired.empty())
                 return;
-            }
+            ++served;
             asio::post(loop.io_context(), other);
         };
         loop.call_soon([&] {
@@ -116,8 +110,7 @@ BOOST_AUTO_TEST_CASE(many_timers_that_are_due_at_once_leave_room_for_others_and_
             asio::post(loop.io_context(), other);
         });
         loop.run_forever(); // by one thread
-        BOOST_TEST(served == turns);
-        BOOST_TEST(fired_before < count / 2);
+        BOOST_TEST(served > 20);
         BOOST_TEST(fired.size() == count + 1u);
         BOOST_TEST(std::is_sorted(fired.begin(), fired.end()));
     }
