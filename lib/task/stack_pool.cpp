@@ -463,36 +463,41 @@ void stack_pool::watch() noexcept
     if (!watches_ || watched_.load(std::memory_order_relaxed))
         return;
     watched_.store(true, std::memory_order_relaxed);
-    if (!watch_again(core_->options().stacks.idle))
-        shelf_.shut(); // the next one tries again
+    watch_again(core_->options().stacks.idle);
 }
 
 /// The same for who may not touch the timers, or the shelf: the loop is told.
 void stack_pool::watch_from_elsewhere() noexcept
 {
-    if (watches_ && !watched_.load(std::memory_order_relaxed) &&
+    if (watches_ && !watched_.load(std::memory_order_relaxed) && !core_->is_closed() &&
         !watched_.exchange(true, std::memory_order_acq_rel) && !core_->schedule(*this))
         watched_.store(false, std::memory_order_relaxed); // it is closed
 }
 
-/// On the loop, the last one to be under way. False where there is no memory for it, or the loop
-/// is being closed.
-bool stack_pool::watch_again(std::chrono::nanoseconds pause) noexcept
+/// On the loop. Where there is no memory for it, the next stack that comes back tries again.
+void stack_pool::watch_again(std::chrono::nanoseconds pause) noexcept
 {
     timer_node::when = saturating_add(core_->time(), std::max(pause, shortest_watch));
-    bool set = !core_->is_closed();
-    if (set)
-        try
+    try
+    {
+        if (!core_->is_closed())
         {
             core_->insert_timer(*this);
+            return;
         }
-        catch (...)
-        {
-            set = false;
-        }
-    if (!set)
-        watched_.store(false, std::memory_order_relaxed);
-    return set;
+    }
+    catch (...)
+    {
+        // No memory.
+    }
+    end_watch();
+}
+
+void stack_pool::end_watch() noexcept
+{
+    if (!shared_)
+        shelf_.shut();
+    watched_.store(false, std::memory_order_relaxed);
 }
 
 void stack_pool::on_expire(timer_node* n)
@@ -525,8 +530,6 @@ void stack_pool::look() noexcept
     age();
     bool const more = quota_ != 0;
     bool const any = shelf_.size() != 0 || returned_.load(std::memory_order_relaxed);
-    if (!any && !shared_)
-        shelf_.shut();
     if (shared_)
         lock.unlock();
     if (more)
@@ -534,7 +537,7 @@ void stack_pool::look() noexcept
     else if (any)
         watch_again(core_->options().stacks.idle);
     else
-        watched_.store(false, std::memory_order_relaxed);
+        end_watch(); // one that another thread gives back just now waits for the next
 }
 
 void stack_pool::age() noexcept

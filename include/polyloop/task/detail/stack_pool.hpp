@@ -179,7 +179,8 @@ class stack_pool : private timer_node, private ready_node
     ~stack_pool();
     void watch() noexcept;
     void watch_from_elsewhere() noexcept;
-    bool watch_again(std::chrono::nanoseconds pause) noexcept;
+    void watch_again(std::chrono::nanoseconds pause) noexcept;
+    void end_watch() noexcept;
     void look() noexcept;
     static void on_expire(timer_node* n);
     static void on_due(ready_node* n, verb v);
