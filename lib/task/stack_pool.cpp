@@ -520,8 +520,8 @@ void stack_pool::on_due(ready_node* n, verb v)
         self.watch_again(self.core_->options().stacks.idle);
 }
 
-/// What has long been idle goes, and where something is left the watch goes on: each time half of it
-/// goes, so it ends after some rounds without a fiber.
+/// What has long been idle goes, and where something is left the watch goes on: each time half of
+/// it goes, so it ends after some rounds without a fiber.
 void stack_pool::look() noexcept
 {
     std::unique_lock lock(mutex_, std::defer_lock);

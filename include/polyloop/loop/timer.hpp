@@ -25,8 +25,9 @@ namespace polyloop {
 /// that are left.
 ///
 /// Time is that of `std::chrono::steady_clock`, which no change of the system's clock moves. On
-/// Linux it stands still while the machine is suspended: a timer, sleep or limit of this library that
-/// was set before has as much left after as it had then, and so is late by the clock on the wall.
+/// Linux it stands still while the machine is suspended: a timer, sleep or limit of this library
+/// that was set before has as much left after as it had then, and so is late by the clock on the
+/// wall.
 ///
 /// Thread safety: distinct objects safe; shared objects unsafe, on whichever threads.
 class timer
