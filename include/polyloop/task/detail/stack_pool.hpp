@@ -39,8 +39,8 @@ struct stack_slot : execution
 
 /// Idle stacks, the last one in the first one out.
 ///
-/// Invariant: base <= floor <= top <= limit <= end. What lies below the floor was not taken since the
-/// last `age`: the floor sinks only when it is met, so that counting costs nothing on the way.
+/// Invariant: base <= floor <= top <= limit <= end. What lies below the floor was not taken since
+/// the last `age`: the floor sinks only when it is met, so that counting costs nothing on the way.
 class stack_shelf
 {
   public:
