@@ -94,6 +94,8 @@ void runner::initialize()
         if (started)
             policy_->stop();
         detail::attach_policy(*loop_, nullptr); // the policy may keep the loop, too
+        if (loop_.use_count() == 1) // nobody else closes it
+            loop_->close();
         loop_.reset();
         throw;
     }

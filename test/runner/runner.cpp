@@ -829,6 +829,55 @@ BOOST_AUTO_TEST_CASE(a_second_run_that_is_refused_leaves_the_first_ones_binding)
         }
 }
 
+BOOST_AUTO_TEST_CASE(a_run_that_is_refused_leaves_no_loop_that_was_not_closed)
+{
+    struct made
+    {
+        std::shared_ptr<event_loop_policy> policy;
+        char const* name;
+    };
+    pool_options const o{.loops = 3, .loop = {.debug = true}};
+    struct refusing : default_policy
+    {
+        refusing() : default_policy({.debug = true})
+        {
+        }
+        void start(std::shared_ptr<event_loop>) override
+        {
+            throw std::runtime_error("not now");
+        }
+    };
+    struct runs_short : fiber_policy // of loops
+    {
+        using fiber_policy::fiber_policy;
+        std::shared_ptr<event_loop> new_event_loop() override
+        {
+            if (++made == 3)
+                throw std::runtime_error("no more");
+            return fiber_policy::new_event_loop();
+        }
+        int made = 0;
+    };
+    for (auto const& [policy, name] :
+         {made{std::make_shared<strand_policy>(o), "strand"},
+          made{std::make_shared<fiber_policy>(o), "fiber"},
+          made{std::make_shared<shared_policy>(o), "shared"}})
+        BOOST_TEST_CONTEXT(name)
+        {
+            test::standard_error said;
+            runner first({.policy = policy});
+            first.get_loop();
+            BOOST_CHECK_EXCEPTION(run([] {}, {.policy = policy}), boost::system::system_error,
+                                  test::fails_with(error::policy_in_use));
+            first.close();
+            BOOST_TEST(said.text() == "");
+        }
+    test::standard_error said;
+    BOOST_CHECK_THROW(run([] {}, {.policy = std::make_shared<refusing>()}), std::runtime_error);
+    BOOST_CHECK_THROW(run([] {}, {.policy = std::make_shared<runs_short>(o)}), std::runtime_error);
+    BOOST_TEST(said.text() == "");
+}
+
 BOOST_AUTO_TEST_CASE(a_close_that_cannot_run_its_loop_ends_everything_all_the_same)
 {
     for (bool destroyed : {false, true})
