@@ -13,6 +13,7 @@
 
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/pool_policy.hpp>
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/fiber_local.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>
@@ -345,6 +346,75 @@ BOOST_AUTO_TEST_CASE(S70_leftovers_of_every_loop_are_cancelled_and_awaited)
             for (auto& t : left)
                 BOOST_TEST(t.cancelled());
         }
+}
+
+BOOST_AUTO_TEST_CASE(S70_the_steps_of_a_shutdown_come_in_their_order)
+{
+    std::mutex mutex;
+    std::vector<std::string> steps;
+    auto const note = [&](std::string what) {
+        std::lock_guard const lock(mutex);
+        steps.push_back(std::move(what));
+    };
+    struct noting_policy : fiber_policy
+    {
+        explicit noting_policy(std::function<void(std::string)> f)
+            : fiber_policy({.loops = 2}), note(std::move(f))
+        {
+        }
+        void stop() override
+        {
+            if (!loops().empty())
+                note("stop");
+            fiber_policy::stop();
+        }
+        void set_event_loop(std::shared_ptr<event_loop> l) override
+        {
+            if (!l)
+                note(get_event_loop().is_closed() ? "unset closed" : "unset");
+            fiber_policy::set_event_loop(std::move(l));
+        }
+        std::function<void(std::string)> note;
+    };
+    // Tells of its end, which comes with the callbacks that a closed loop drops.
+    struct end
+    {
+        explicit end(std::function<void(std::string)> f) : note(std::move(f))
+        {
+        }
+        ~end()
+        {
+            note("close");
+        }
+        std::function<void(std::string)> note;
+    };
+    std::latch go(1);
+    run(
+        [&] {
+            get_running_loop().call_later(24h, [e = std::make_shared<end>(note)] {});
+            event ready, begun;
+            (void)spawn([&] {
+                ready.set();
+                (void)test::code_of([] { this_fiber::sleep_for(24h); });
+                note("cancelled");
+                this_fiber::sleep_for(1ms); // is waited for
+                note("cleaned");
+                go.count_down();
+            });
+            get_running_loop().run_in_executor(
+                [&] {
+                    begun.set();
+                    go.wait();
+                    note("executor");
+                },
+                [](std::exception_ptr) {});
+            ready.wait();
+            begun.wait();
+        },
+        {.policy = std::make_shared<noting_policy>(note)});
+    BOOST_TEST(steps == (std::vector<std::string>{"cancelled", "cleaned", "executor", "stop",
+                                                  "unset", "close"}),
+               boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(S72_a_task_that_cleans_up_may_spawn_and_its_child_is_caught_in_the_next_round)

@@ -82,8 +82,11 @@ int report(F&& run_it)
     return 0;
 }
 
+volatile std::sig_atomic_t user_signals = 0;
+
 void on_user_signal(int)
 {
+    user_signals = user_signals + 1;
     [[maybe_unused]] auto const n = ::write(1, "user's\n", 7);
 }
 
@@ -301,8 +304,10 @@ child const handled_by_user("handled_by_user", [](child_arguments const& args) {
     return report([&] {
         run(
             [] {
-                (void)test::code_of(wait_for_ever);
-                say("cancelled");
+                say("ready " + disposition(SIGINT));
+                while (user_signals != 2)
+                    this_fiber::sleep_for(1ms); // throws if it is cancelled
+                say(std::to_string(this_fiber::current_task().cancelling()));
             },
             under(args));
     });
@@ -312,11 +317,13 @@ BOOST_AUTO_TEST_CASE(S60_a_handler_of_the_users_is_left_alone)
 {
     test::for_every_policy([](std::string const& policy) {
         child_process p("handled_by_user", {policy});
-        p.wait_for_line("ready");
+        p.wait_for_line("ready handled");
         p.signal(SIGINT);
         p.wait_for_line("user's");
-        BOOST_TEST(p.out() == "ready\nuser's\n");
-    }); // kills it
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready handled\nuser's\nuser's\n0\nafterwards handled\n");
+    });
 }
 
 child const in_a_thread("in_a_thread", [](child_arguments const& args) {
