@@ -18,21 +18,27 @@
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/runner/runner.hpp>
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/fiber_local.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/this_fiber.hpp>
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace polyloop;
 using test::child;
@@ -267,6 +273,39 @@ BOOST_AUTO_TEST_CASE(a_policy_and_a_loop_in_globals_may_outlive_main)
             BOOST_TEST(p.wait() == 3);
             BOOST_TEST(p.out() == "last 7 8\n");
             BOOST_TEST(p.err() == "");
+        }
+}
+
+child const counts_reports("counts_reports", [](child_arguments const& args) {
+    run(
+        [] {
+            event_loop& loop = get_running_loop();
+            event last;
+            for (int i = 0; i != 5; ++i)
+                loop.call_soon([] { throw std::runtime_error("again"); });
+            loop.call_soon([&] { last.set(); });
+            last.wait();
+            pid_t const pid = ::fork();
+            if (pid == 0)
+                std::exit(6); // with what its parent has counted
+            int status = 0;
+            ::waitpid(pid, &status, 0);
+            std::exit(WEXITSTATUS(status));
+        },
+        {.policy = make_policy(args[0])});
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(exit_inside_of_a_run_loses_no_report_that_was_counted)
+{
+    for (char const* const text : {"default", "fiber loops=2", "strand loops=2"})
+        BOOST_TEST_CONTEXT("policy \"" << text << '"')
+        {
+            child_process p("counts_reports", {text});
+            BOOST_TEST(p.wait() == 6);
+            std::string const err = p.err();
+            BOOST_TEST(err.find("again (5 times in all)") != std::string::npos);
+            BOOST_TEST(std::ranges::count(err, '\n') == 2); // the first, and the number
         }
 }
 
