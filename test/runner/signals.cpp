@@ -82,11 +82,11 @@ int report(F&& run_it)
     return 0;
 }
 
-volatile std::sig_atomic_t user_signals = 0;
+std::atomic<int> user_signals = 0; // any thread may be the one that is told
 
 void on_user_signal(int)
 {
-    user_signals = user_signals + 1;
+    ++user_signals;
     [[maybe_unused]] auto const n = ::write(1, "user's\n", 7);
 }
 
