@@ -85,7 +85,7 @@ struct report_logs
     {
         std::lock_guard const lock(mutex);
         for (report_log* l = first; l; l = l->next_)
-            for (int i = 0; i != 1000; ++i) // who holds it may hold it for good, as the process ends
+            for (int i = 0; i != 1000; ++i) // who holds it may be one that does not go on
                 if (std::unique_lock const own(l->mutex_, std::try_to_lock); own)
                 {
                     try

@@ -15,12 +15,15 @@ namespace polyloop {
 /// A value that each process has for itself: after a `fork` the child finds a fresh one, made by
 /// `T()`, whatever the parent's was (S17).
 ///
-/// For the state of a policy of one's own: which loops are bound, which run is on, and the mutex that
-/// guards both. The parent's loops are closed to a child, its threads are not there, and a lock may
-/// be another thread's. So the child leaves the parent's value as it was, for good: nothing ends it.
+/// For the state of a policy of one's own: which loops are bound, which run is on, and the mutex
+/// that guards both. The parent's loops are closed to a child, its threads are not there, and a
+/// lock may be another thread's. So the child leaves the parent's value as it was, for good:
+/// nothing ends it.
 ///
 /// `T()` is called in the child before `fork` returns there, and may allocate; what it throws ends
-/// the child. Thread safety: as of the `T` itself. Where the system has no `fork`, it is a plain `T`.
+/// the child. Where the system has no `fork`, it is a plain `T`.
+///
+/// Thread safety: as of the `T` itself.
 template <std::default_initializable T>
 class per_process
 {

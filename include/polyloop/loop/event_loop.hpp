@@ -247,9 +247,9 @@ class event_loop : public std::enable_shared_from_this<event_loop>
                                         detail::repeated::make(std::forward<F>(f), where));
     }
     /// Whether there was one. On the loop's own thread: `f` does not begin afterwards, and is
-    /// released. From another thread, as for a loop of several, a call that is just beginning, or has
-    /// begun, goes on, and `f` is released when it ends; none comes after it, and the handle may be
-    /// closed at once. Thread safety: as `add_reader`.
+    /// released. From another thread, as for a loop of several, a call that is just beginning, or
+    /// has begun, goes on, and `f` is released when it ends; none comes after it. The handle may be
+    /// closed at once, if `f` can bear it. Thread safety: as `add_reader`.
     bool remove_reader(native_handle_type handle)
     {
         return remove_watch(handle, detail::watches::direction::read);

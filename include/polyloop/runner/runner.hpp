@@ -44,11 +44,11 @@ struct run_options
     ///
     /// Of each only where `run` and `close` are called in the main thread and nobody handles the
     /// signal yet (S60); who installs a handler inside the run takes over, be it by
-    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. Whose a signal is, is decided when it
-    /// comes. The first signal cancels the main task, and if that ends by it `run` throws
-    /// `error::interrupted`; a main task that goes on has its result (S62 to S66). The second leaves
-    /// the main task at once, by the same error, to be cancelled by `close`. One that comes during
-    /// `close` ends its waiting, as if `shutdown_timeout` were over, and `close` throws
+    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. Whose a signal is, is decided when
+    /// it comes. The first signal cancels the main task, and if that ends by it `run` throws
+    /// `error::interrupted`; a main task that goes on has its result (S62 to S66). The second
+    /// leaves the main task at once, by the same error, to be cancelled by `close`. One that comes
+    /// during `close` ends its waiting, as if `shutdown_timeout` were over, and `close` throws
     /// `error::interrupted`. A loop that has not looked at two of them, since something holds its
     /// thread, leaves the third to the system.
     ///
