@@ -79,7 +79,8 @@ int main()
             ++errors;
             std::cout << polyloop::describe(c) << '\n';
         });
-    polyloop::set_event_loop_policy(std::make_shared<prepared_loop>(loop));
+    // Ends before all that the loop refers to.
+    polyloop::scoped_policy const scope(std::make_shared<prepared_loop>(loop));
 
     std::string const where = polyloop::run([&] { return work(told); });
     // end::use[]

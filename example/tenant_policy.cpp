@@ -34,21 +34,23 @@ public:
 
     polyloop::event_loop& get_event_loop() override
     {
-        std::lock_guard const lock(mutex_);
-        auto const found = loops_.find(tenant.get());
-        if (found == loops_.end())
+        std::lock_guard const lock(state_->mutex);
+        auto const found = state_->loops.find(tenant.get());
+        if (found == state_->loops.end())
             throw boost::system::system_error(
-                polyloop::error::no_current_loop, "tenant \"" + tenant.get() + '"');
+                polyloop::error::no_current_loop,
+                tenant.get().empty() ? "no tenant is bound here"
+                                     : "tenant \"" + tenant.get() + '"');
         return *found->second;
     }
 
     void set_event_loop(std::shared_ptr<polyloop::event_loop> loop) override
     {
-        std::lock_guard const lock(mutex_);
+        std::lock_guard const lock(state_->mutex);
         if (loop)
-            loops_[tenant.get()] = std::move(loop);
+            state_->loops[tenant.get()] = std::move(loop);
         else
-            loops_.erase(tenant.get());
+            state_->loops.erase(tenant.get());
     }
 
     std::shared_ptr<polyloop::event_loop> new_event_loop() override
@@ -59,10 +61,11 @@ public:
     // With the tenant; without one where the caller is.
     polyloop::event_loop& place(polyloop::placement_request const& request) override
     {
+        if (!tenant.get().empty())
         {
-            std::lock_guard const lock(mutex_);
-            auto const found = loops_.find(tenant.get());
-            if (found != loops_.end())
+            std::lock_guard const lock(state_->mutex);
+            auto const found = state_->loops.find(tenant.get());
+            if (found != state_->loops.end())
                 return *found->second;
         }
         return event_loop_policy::place(request);
@@ -85,46 +88,59 @@ public:
             loops[name] = std::move(loop);
         }
         {
-            std::lock_guard const lock(mutex_);
-            if (group_)
+            std::lock_guard const lock(state_->mutex);
+            if (state_->group)
                 throw boost::system::system_error(
                     polyloop::error::policy_in_use, "the tenants are in another run");
-            group_ = group;
-            loops_ = std::move(loops);
-            all_ = std::move(all);
+            state_->group = group;
+            state_->loops = std::move(loops);
+            state_->all = std::move(all);
         }
         // Neither starts nor joins threads under the lock, which they may want.
-        group->start();
+        try
+        {
+            group->start();
+        }
+        catch (...) // the runner stops only what has started
+        {
+            stop();
+            throw;
+        }
     }
 
     void stop() override
     {
         std::shared_ptr<polyloop::loop_group> group;
         {
-            std::lock_guard const lock(mutex_);
-            group = std::exchange(group_, nullptr);
+            std::lock_guard const lock(state_->mutex);
+            group = std::exchange(state_->group, nullptr);
         }
         if (!group)
             return;
         group->stop();
         group->join();
-        std::lock_guard const lock(mutex_);
-        loops_.clear();
-        all_.clear();
+        std::lock_guard const lock(state_->mutex);
+        state_->loops.clear();
+        state_->all.clear();
     }
 
     std::vector<std::shared_ptr<polyloop::event_loop>> loops() const override
     {
-        std::lock_guard const lock(mutex_);
-        return all_;
+        std::lock_guard const lock(state_->mutex);
+        return state_->all;
     }
 
 private:
+    struct state
+    {
+        mutable std::mutex mutex;
+        std::map<std::string, std::shared_ptr<polyloop::event_loop>> loops;
+        std::vector<std::shared_ptr<polyloop::event_loop>> all;
+        std::shared_ptr<polyloop::loop_group> group; // null while no run is on
+    };
+
     std::vector<std::string> const tenants_;
-    mutable std::mutex mutex_;
-    std::map<std::string, std::shared_ptr<polyloop::event_loop>> loops_;
-    std::vector<std::shared_ptr<polyloop::event_loop>> all_;
-    std::shared_ptr<polyloop::loop_group> group_; // null while no run is on
+    polyloop::per_process<state> state_; // a forked child begins with nothing
 };
 // end::policy[]
 

@@ -6,6 +6,7 @@
 #define POLYLOOP_HPP
 
 #include <polyloop/context/context.hpp>
+#include <polyloop/context/per_process.hpp>
 #include <polyloop/error.hpp>
 #include <polyloop/io/local_datagram_socket.hpp>
 #include <polyloop/io/local_listener.hpp>

@@ -108,9 +108,12 @@ std::string describe_location(std::source_location const& where)
            where.function_name() + ')';
 }
 
-void context_node::at_exit(exit_hook hook)
+void context_node::at_exit(std::weak_ptr<void> owner, exit_hook hook)
 {
-    need_extras().hooks.push_back(std::move(hook));
+    auto& hooks = need_extras().hooks;
+    if (hooks.size() == hooks.capacity())
+        std::erase_if(hooks, [](owned_hook const& h) { return h.owner.expired(); });
+    hooks.push_back({std::move(owner), std::move(hook)});
 }
 
 void context_node::run_exit_hooks() noexcept
@@ -120,7 +123,8 @@ void context_node::run_exit_hooks() noexcept
     {
         auto const hooks = std::exchange(extras_->hooks, {});
         for (auto const& hook : hooks)
-            hook(id_);
+            if (auto const owner = hook.owner.lock())
+                hook.call(id_, owner.get());
     }
 }
 

@@ -60,6 +60,9 @@ struct
     numbers for_runs{};     // signals that were not
     numbers handlers{};     // of users, how many
     numbers unseen{};       // signals that no run has looked at
+    // What handled a signal before us. Changed only while somebody awaits the signal, and read only
+    // where nobody does.
+    std::array<struct sigaction, most + 1> before{};
 
     numbers& counts(signal_watch::rank r) noexcept
     {
@@ -70,18 +73,25 @@ struct
 // A loop that does not look at its signals is stuck: the next one does what it would without us.
 constexpr unsigned patience = 3;
 
+struct sigaction by_default() noexcept
+{
+    struct sigaction none = {};
+    none.sa_handler = SIG_DFL;
+    ::sigemptyset(&none.sa_mask);
+    return none;
+}
+
+bool stands(int number) noexcept;
+
 void on_signal(int number)
 {
     int const saved = errno;
-    auto const give_up = [number] {
-        struct sigaction none = {};
-        none.sa_handler = SIG_DFL;
-        ::sigemptyset(&none.sa_mask);
-        ::sigaction(number, &none, nullptr);
+    auto const give_up = [number](struct sigaction const& to) {
+        ::sigaction(number, &to, nullptr);
         ::raise(number); // when this handler returns
     };
     if (::getpid() != told.process.load(std::memory_order_relaxed))
-        give_up(); // a child that shares the memory, between vfork and exec
+        give_up(by_default()); // a child that shares the memory, between vfork and exec
     else
     {
         bool const for_run = told.handlers[number].load() == 0;
@@ -95,7 +105,11 @@ void on_signal(int number)
                 awaited = true;
             }
         if (for_run && awaited && told.unseen[number].fetch_add(1) + 1 >= patience)
-            give_up();
+            give_up(by_default());
+        // Who found this handler while it was awaited may have put it back when it was no more.
+        // Where it is not the one that stands, it is being taken down, and the signal was in time.
+        if (!awaited && stands(number))
+            give_up(told.before[number]);
     }
     errno = saved;
 }
@@ -108,6 +122,12 @@ bool is_ours(struct sigaction const& a) noexcept
 bool is_default(struct sigaction const& a) noexcept
 {
     return !(a.sa_flags & SA_SIGINFO) && a.sa_handler == SIG_DFL;
+}
+
+bool stands(int number) noexcept
+{
+    struct sigaction now = {};
+    return ::sigaction(number, nullptr, &now) == 0 && is_ours(now);
 }
 
 class signal_table
@@ -179,9 +199,30 @@ class signal_table
         if (!(p.signals.load() & bit(number)))
             return; // a child has nothing to put back
         // First, so that no signal comes to us when nobody is told any more.
-        if (users_[number] == 1)
+        bool const last = users_[number] == 1;
+        bool const last_handler =
+            r == signal_watch::rank::handler && told.handlers[number].load() == 1;
+        if (last)
             put_back(number);
+        else if (last_handler && !is_default(told.before[number]))
+        {
+            // The user's who took the signal from the runs that are left: those began with the
+            // default (S60), and give way again.
+            put_back(number);
+            told.before[number] = by_default();
+        }
         forget(p, number, r);
+    }
+
+    /// Also where our handler was put back by who had found it, and stands for nobody.
+    bool is_free(int number) noexcept
+    {
+        std::lock_guard const lock(mutex_);
+        struct sigaction now = {};
+        if (::sigaction(number, nullptr, &now) != 0)
+            return false;
+        return is_default(now) ||
+               (is_ours(now) && users_[number] == 0 && is_default(told.before[number]));
     }
 
   private:
@@ -222,8 +263,11 @@ class signal_table
         struct sigaction found = {};
         if (::sigaction(number, nullptr, &found) != 0)
             return e = errno, false;
-        if (is_ours(found) || (gives_way && !is_default(found)))
-            return !gives_way;
+        bool const alone = users_[number] == 1;
+        if (is_ours(found))
+            return !gives_way || (alone && is_default(told.before[number]));
+        if (gives_way && !is_default(found))
+            return false;
         struct sigaction ours = {};
         ours.sa_handler = &on_signal;
         // On a stack of the thread's own where it has one: those of fibers may be small.
@@ -233,20 +277,19 @@ class signal_table
             return e = errno, false;
         if (gives_way && !is_default(found))
             return ::sigaction(number, &found, nullptr), false;
-        before_[number] = found;
+        told.before[number] = found;
         return true;
     }
     void put_back(int number) noexcept
     {
         struct sigaction found = {};
         if (::sigaction(number, nullptr, &found) == 0 && is_ours(found) &&
-            ::sigaction(number, &before_[number], &found) == 0 && !is_ours(found))
+            ::sigaction(number, &told.before[number], &found) == 0 && !is_ours(found))
             ::sigaction(number, &found, nullptr); // whoever was quicker keeps it
     }
 
     std::mutex mutex_;
     std::array<unsigned, most + 1> users_{};
-    std::array<struct sigaction, most + 1> before_{};
     fork_listener const forks_{this,
                                {[](void* t) noexcept { get_at(t).mutex_.lock(); },
                                 [](void* t) noexcept { get_at(t).mutex_.unlock(); },
@@ -257,8 +300,7 @@ class signal_table
 
 bool signal_is_default(int number) noexcept
 {
-    struct sigaction now = {};
-    return ::sigaction(number, nullptr, &now) == 0 && is_default(now);
+    return signal_table::get().is_free(number);
 }
 
 std::shared_ptr<signal_watch> signal_watch::start(loop_core& core, rank r,
@@ -352,6 +394,17 @@ void signal_watch::take_locked(F&& each)
         if (n != 0)
             each(number, n);
     }
+}
+
+unsigned signal_watch::tell(std::function<void(int)> next)
+{
+    auto f = std::make_shared<std::function<void(int)> const>(std::move(next));
+    std::lock_guard const lock(mutex_);
+    if (!port_)
+        return 0;
+    take_locked([](int, unsigned) {});
+    told_.swap(f);
+    return std::exchange(total_, 0);
 }
 
 unsigned signal_watch::stop() noexcept

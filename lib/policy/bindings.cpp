@@ -56,17 +56,16 @@ void bindings::set(std::shared_ptr<event_loop> loop)
     // What was bound before may be the last of its loop, which ends here, outside of the lock.
     loop.reset();
     if (first)
-        node.at_exit([weak = std::weak_ptr<table>(table_),
-                      here = fork_generation()](context::id_type id) {
+        node.at_exit(table_, [here = fork_generation()](context::id_type id, void* owner) {
             // In a child the table is the parent's, and its lock as another thread had it.
-            if (auto const t = here == fork_generation() ? weak.lock() : nullptr)
-            {
-                std::unique_lock lock(t->mutex);
-                auto const gone = t->loops.extract(id);
-                if (gone && gone.mapped().loop)
-                    --t->size;
-                lock.unlock();
-            }
+            if (here != fork_generation())
+                return;
+            auto& t = *static_cast<table*>(owner);
+            std::unique_lock lock(t.mutex);
+            auto const gone = t.loops.extract(id);
+            if (gone && gone.mapped().loop)
+                --t.size;
+            lock.unlock();
         });
 }
 

@@ -151,33 +151,44 @@ event_loop& pool_policy::place(placement_request const& request)
 void pool_policy::start(std::shared_ptr<event_loop> main)
 {
     check_main(main.get());
+    if (current()) // before anything is made
+        refuse_second_run();
     auto r = std::make_shared<run>();
     r->loops.push_back(main);
-    unsigned const count = count_or_processors(options_.loops);
-    for (unsigned i = 1; i < count; ++i)
-    {
-        // Of a class of somebody's own, perhaps; the group refuses the other loops that are none.
-        auto loop = new_event_loop();
-        if (loop == main)
-            detail::throw_error(error::bad_config, "the policy's new_event_loop gave the run's "
-                                                   "own loop again: it must give a fresh one");
-        r->group.add(loop);
-        join_run(*main, *loop);
-        r->loops.push_back(std::move(loop));
-    }
-    {
-        std::lock_guard const lock(mutex_);
-        if (run_)
-            refuse_second_run();
-        run_ = r;
-    }
+    bool ours = false;
     try
     {
+        unsigned const count = count_or_processors(options_.loops);
+        for (unsigned i = 1; i < count; ++i)
+        {
+            // Of a class of somebody's own, perhaps; the group refuses the other loops that are
+            // none.
+            auto loop = new_event_loop();
+            if (loop == main)
+                detail::throw_error(error::bad_config,
+                                    "the policy's new_event_loop gave the run's own loop again: "
+                                    "it must give a fresh one");
+            r->group.add(loop);
+            join_run(*main, *loop);
+            r->loops.push_back(std::move(loop));
+        }
+        {
+            std::lock_guard const lock(mutex_);
+            if (run_)
+                refuse_second_run();
+            run_ = r;
+            ours = true;
+        }
         r->group.start(options_.pin, 1);
     }
-    catch (...) // no more threads: those that have started end again
+    catch (...)
     {
-        stop();
+        if (ours)
+            stop(); // no more threads: those that have started end again
+        // The runner knows of the main loop only.
+        for (std::size_t i = 1; i != r->loops.size(); ++i)
+            if (!r->loops[i]->is_running()) // as one of somebody's own class may be
+                r->loops[i]->close();
         throw;
     }
     if (options_.pin)

@@ -7,6 +7,7 @@
 #include <polyloop/loop/detail/signals.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 
+#include <atomic>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -35,34 +36,52 @@ bool in_main_thread() noexcept
 
 } // namespace
 
-interruption::interruption(event_loop& loop, std::span<int const> signals,
-                           std::function<void()> told)
+interruption::~interruption()
+{
+    end();
+}
+
+unsigned interruption::tell(event_loop& loop, std::span<int const> signals,
+                            std::function<void()> told)
 {
     if (signals.empty() || !in_main_thread())
-        return;
+        return 0;
+    auto const each = [told](int) { told(); };
+    unsigned const before = watch_ ? watch_->tell(each) : 0;
     for (int const number : signals)
         if (signal_is_default(number))
             try
             {
                 if (!watch_)
-                    watch_ = signal_watch::start(loop.core(), signal_watch::rank::run,
-                                                 [told](int) { told(); });
+                    watch_ = signal_watch::start(loop.core(), signal_watch::rank::run, each);
                 watch_->add(number);
             }
             catch (boost::system::system_error const&)
             {
                 // S61: it stays as it is.
             }
+    return before;
 }
 
-interruption::~interruption()
+unsigned interruption::pause() noexcept
 {
-    end();
+    if (!watch_)
+        return 0;
+    try
+    {
+        return watch_->tell([](int) {});
+    }
+    catch (...)
+    {
+        return end(); // without the memory
+    }
 }
 
 unsigned interruption::end() noexcept
 {
-    return watch_ ? watch_->stop() : 0;
+    unsigned const n = watch_ ? watch_->stop() : 0;
+    watch_.reset();
+    return n;
 }
 
 struct interruptible_run::progress
@@ -108,10 +127,23 @@ struct interruptible_run::progress
     std::atomic<bool> forced = false;
 };
 
-interruptible_run::interruptible_run(event_loop& loop, std::span<int const> signals)
-    : loop_(loop), progress_(std::make_shared<progress>(loop)),
-      watch_(loop, signals, [p = progress_] { p->told(); })
+interruptible_run::interruptible_run(event_loop& loop, std::span<int const> signals,
+                                     interruption& watch, bool keep)
+    : loop_(loop), progress_(std::make_shared<progress>(loop)), watch_(watch), keep_(keep)
 {
+    watch_.tell(loop, signals, [p = progress_] { p->told(); });
+}
+
+interruptible_run::~interruptible_run()
+{
+    leave();
+}
+
+unsigned interruptible_run::leave() noexcept
+{
+    if (std::exchange(left_, true))
+        return 0;
+    return keep_ ? watch_.pause() : watch_.end();
 }
 
 void interruptible_run::operator()(task_base& main, unsigned stops)
@@ -130,7 +162,7 @@ void interruptible_run::operator()(task_base& main, unsigned stops)
         throw;
     }
     p.end(); // before the others are counted, among them those that a thread is about to tell
-    if (watch_.end() != p.signals || p.forced)
+    if (leave() != p.signals || p.forced)
         throw_error(error::interrupted);
     if (p.signals != 0 && main.cancelled() && main.uncancel() == 0)
         throw_error(error::interrupted);

@@ -94,6 +94,8 @@ void runner::initialize()
         if (started)
             policy_->stop();
         detail::attach_policy(*loop_, nullptr); // the policy may keep the loop, too
+        if (loop_.use_count() == 1) // nobody else closes it
+            loop_->close();
         loop_.reset();
         throw;
     }
@@ -140,7 +142,15 @@ void runner::close()
     std::vector<std::shared_ptr<event_loop>> loops{loop_};
     attempt([&] { loops = all_loops(); });
     detail::shutdown steps(loops, options_.shutdown_timeout);
-    detail::interruption watch(*loop_, options_.signals, steps.hurry());
+    // Signals that came when the main task was over. The first is as one that came just before that
+    // (S63): it does not touch the shutdown.
+    unsigned early = 0;
+    attempt([&] {
+        auto const hurry = steps.hurry();
+        early = signals_.tell(*loop_, options_.signals, hurry);
+        if (early > 1)
+            loop_->core().post(hurry);
+    });
     attempt([&] { steps.cancel_tasks(); });
     attempt([&] { steps.join_executors(); });
     attempt([&] { steps.cancel_tasks(); }); // what came of the executors' last results
@@ -153,7 +163,7 @@ void runner::close()
         if (bound_)
             policy_->set_event_loop(nullptr);
     });
-    bool const interrupted = watch.end() != 0;
+    bool const interrupted = signals_.end() + early != 0;
     attempt([&] { steps.close_loops(); });
     if (interrupted)
         attempt([] { detail::throw_error(error::interrupted); });

@@ -197,9 +197,12 @@ void shutdown::name_stragglers()
         if (task_registry const* const tasks = l->core().registry(); tasks && !l->is_closed())
         {
             l->core().set_tasks_named();
-            for (std::string const& name : tasks->describe())
-                report({"shutdown: task " + name + " has not ended " + until_when() +
-                        ", and is cut off; see run_options::shutdown_timeout"});
+            for (exception_context& c : tasks->describe())
+            {
+                c.message = "shutdown: " + c.message + ", has not ended " + until_when() +
+                            " and is cut off (see run_options::shutdown_timeout)";
+                report(c);
+            }
         }
 }
 

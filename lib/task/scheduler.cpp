@@ -100,7 +100,8 @@ bool scheduler::unlink(task_base& t, std::exception_ptr const& failure) noexcept
             round_failed = round_failed_;
     }
     if (failure && round_failed)
-        round_failed({"exception in a task during the shutdown of a run", failure, t.name()});
+        round_failed({"exception in a task during the shutdown of a run", failure, t.name(),
+                      t.origin()});
     if (round_done)
         round_done();
     return failure != nullptr;
@@ -130,20 +131,14 @@ void scheduler::cancel_all(std::function<void()> done,
         t->cancel();
 }
 
-std::vector<std::string> scheduler::describe() const
+std::vector<exception_context> scheduler::describe() const
 {
-    std::vector<std::string> out;
+    std::vector<exception_context> out;
     optional_lock const lock(mutex_, !core_.single());
     for (task_base const* t = first_; t; t = t->next_)
-    {
-        std::string line = '"' + t->name() + (t->started() ? "\" (" : "\" (never started, ") +
-                           (t->cancelling() > 0 ? "cancelled)" : "not cancelled)");
-        if (std::string const w = t->waits_for(); !w.empty())
-            line += ", which waits for " + w;
-        if (std::string const o = t->origin(); !o.empty())
-            line += ", spawned at " + o;
-        out.push_back(std::move(line));
-    }
+        out.push_back({std::string(t->started() ? "" : "never started, ") +
+                           (t->cancelling() > 0 ? "cancelled" : "not cancelled"),
+                       nullptr, t->name(), t->origin(), t->waits_for()});
     return out;
 }
 

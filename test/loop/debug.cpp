@@ -389,8 +389,8 @@ BOOST_AUTO_TEST_CASE(a_straggler_of_a_shutdown_is_named_once_with_what_it_waits_
                 },
                 {.policy = make_policy(text), .debug = true, .shutdown_timeout = 20ms});
             BOOST_TEST(times == 1);
-            BOOST_TEST(has(said, "waits for a point in time"));
-            BOOST_TEST(has(said, "spawned at " + std::string(__FILE__)));
+            BOOST_TEST(has(said, "waiting for a point in time"));
+            BOOST_TEST(has(said, "made at " + std::string(__FILE__)));
         }
 }
 

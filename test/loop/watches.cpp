@@ -18,12 +18,15 @@
 #include <boost/test/unit_test.hpp>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <functional>
+#include <latch>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -406,6 +409,50 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_waited_for_is_refused)
     BOOST_CHECK_EXCEPTION(loop.add_reader(e.fds[0], [] {}), system_error,
                           fails_with(error::loop_closed));
     BOOST_TEST(!loop.remove_reader(e.fds[0]));
+}
+
+BOOST_AUTO_TEST_CASE(from_another_thread_a_reader_or_writer_is_removed_while_its_call_goes_on)
+{
+    for (bool const reads : {true, false})
+        for (unsigned const concurrency : {1u, 2u})
+            BOOST_TEST_CONTEXT((reads ? "reader" : "writer") << ", concurrency " << concurrency)
+            {
+                int ends[2];
+                BOOST_REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+                BOOST_REQUIRE(::write(ends[1], "x", 1) == 1); // is never read
+                event_loop loop({.concurrency = concurrency});
+                auto const held = std::make_shared<int>();
+                std::latch begun(1), removed(1);
+                std::atomic<int> calls = 0;
+                auto const f = [&, held] {
+                    if (++calls == 1)
+                    {
+                        begun.count_down();
+                        removed.wait();
+                    }
+                };
+                reads ? loop.add_reader(ends[0], f) : loop.add_writer(ends[0], f);
+                bool there = false, again = true;
+                std::thread other([&] {
+                    begun.wait();
+                    auto const remove = [&] {
+                        return reads ? loop.remove_reader(ends[0]) : loop.remove_writer(ends[0]);
+                    };
+                    there = remove();
+                    again = remove();
+                    ::close(ends[0]);
+                    removed.count_down();
+                    loop.call_soon_threadsafe([&] { loop.stop(); });
+                });
+                loop.run_forever();
+                other.join();
+                BOOST_TEST(there);
+                BOOST_TEST(!again);
+                test::run_ready(loop);
+                BOOST_TEST(calls == 1);
+                BOOST_TEST(held.use_count() == 2); // ours and that of `f`
+                ::close(ends[1]);
+            }
 }
 
 BOOST_AUTO_TEST_CASE(closing_a_loop_releases_readers_and_writers)

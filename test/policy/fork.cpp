@@ -13,6 +13,7 @@
 #include "support/policies.hpp"
 #include "support/sanitizers.hpp"
 
+#include <polyloop/context/per_process.hpp>
 #include <polyloop/io/tcp_listener.hpp>
 #include <polyloop/io/tcp_stream.hpp>
 #include <polyloop/loop/loop_group.hpp>
@@ -34,8 +35,10 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <spawn.h>
@@ -386,6 +389,101 @@ BOOST_AUTO_TEST_CASE(S17_a_thread_of_a_child_ends_whatever_others_bound_at_the_f
     BOOST_TEST(p.wait() == 0);
     BOOST_TEST(p.out() == "good 100\n");
     BOOST_TEST(p.err() == "");
+}
+
+/// One of somebody's own, with a run at a time and a loop for everybody.
+class policy_of_ones_own : public event_loop_policy
+{
+  public:
+    event_loop& get_event_loop() override
+    {
+        std::lock_guard const lock(state_->mutex);
+        if (!state_->bound)
+            throw boost::system::system_error(error::no_current_loop);
+        return *state_->bound;
+    }
+    void set_event_loop(std::shared_ptr<event_loop> loop) override
+    {
+        std::lock_guard const lock(state_->mutex);
+        state_->bound = std::move(loop);
+    }
+    std::shared_ptr<event_loop> new_event_loop() override
+    {
+        return std::make_shared<event_loop>();
+    }
+    void start(std::shared_ptr<event_loop> main) override
+    {
+        std::lock_guard const lock(state_->mutex);
+        if (!state_->loops.empty())
+            throw boost::system::system_error(error::policy_in_use);
+        state_->loops = {std::move(main)};
+    }
+    void stop() override
+    {
+        std::lock_guard const lock(state_->mutex);
+        state_->loops.clear();
+    }
+    std::vector<std::shared_ptr<event_loop>> loops() const override
+    {
+        std::lock_guard const lock(state_->mutex);
+        return state_->loops;
+    }
+
+  private:
+    struct state
+    {
+        mutable std::mutex mutex;
+        std::shared_ptr<event_loop> bound;
+        std::vector<std::shared_ptr<event_loop>> loops;
+    };
+    per_process<state> state_;
+};
+
+child const forks_under_ones_own("forks_under_ones_own", [](child_arguments const& args) {
+    auto const policy = std::make_shared<policy_of_ones_own>();
+    if (args[0] == "set")
+        set_event_loop_policy(policy);
+    std::atomic<bool> over = false;
+    std::thread asks([&] { // so that the lock is another thread's at many a fork
+        while (!over)
+            (void)policy->loops();
+    });
+    int good = 0;
+    run(
+        [&] {
+            for (int i = 0; i != 50; ++i)
+                good += in_a_fork([&] {
+                    int wrong = 0;
+                    wrong |= policy->loops().empty() ? 0 : 1;
+                    wrong |= test::code_of([&] { policy->get_event_loop(); }) ==
+                                     error::no_current_loop
+                                 ? 0
+                                 : 2;
+                    if (run([] { return spawn([] { return 5; }).join(); }, {.policy = policy}) !=
+                        5)
+                        wrong |= 4;
+                    return wrong;
+                }) == 0;
+        },
+        {.policy = policy});
+    over = true;
+    asks.join();
+    // The parent's is as it was.
+    good += run([&] { return policy->loops().size() == 1; }, {.policy = policy});
+    say("good " + std::to_string(good));
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(S16_S17_a_policy_of_ones_own_begins_anew_in_a_child)
+{
+    for (std::string const way : {"set", "own"})
+        BOOST_TEST_CONTEXT("policy of " << way)
+        {
+            child_process p("forks_under_ones_own", {way});
+            BOOST_TEST(p.wait() == 0);
+            BOOST_TEST(p.out() == "good 51\n");
+            BOOST_TEST(p.err() == "");
+        }
 }
 
 child const child_ends_normally("child_ends_normally", [](child_arguments const&) {

@@ -18,18 +18,27 @@
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/pool_policy.hpp>
 #include <polyloop/runner/runner.hpp>
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/fiber_local.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/this_fiber.hpp>
 
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace polyloop;
 using test::child;
@@ -185,6 +194,37 @@ BOOST_AUTO_TEST_CASE(S5_S8_policies_are_replaced_by_several_threads_while_loops_
     BOOST_TEST(good == 100);
 }
 
+BOOST_AUTO_TEST_CASE(a_thread_does_not_grow_by_the_policies_that_it_has_used)
+{
+    for (char const* const text : test::every_policy)
+        BOOST_TEST_CONTEXT("policy \"" << text << '"')
+        {
+            long grown = 0;
+            bool still_bound = false;
+            std::thread([&] { // of its own, as others have used policies before
+                auto const use = [&](int policies) {
+                    for (int i = 0; i != policies; ++i)
+                    {
+                        auto const p = make_policy(text);
+                        p->set_event_loop(p->new_event_loop());
+                        p->set_event_loop(nullptr);
+                    }
+                };
+                use(100); // what is made once
+                long const before = blocks;
+                use(1000);
+                grown = blocks - before;
+                auto const kept = make_policy(text);
+                auto const loop = kept->new_event_loop();
+                kept->set_event_loop(loop);
+                use(100);
+                still_bound = &kept->get_event_loop() == loop.get();
+            }).join();
+            BOOST_TEST(grown < 100);
+            BOOST_TEST(still_bound);
+        }
+}
+
 // -- the end of the process --------------------------------------------------------------
 
 namespace {
@@ -236,23 +276,82 @@ BOOST_AUTO_TEST_CASE(a_policy_and_a_loop_in_globals_may_outlive_main)
         }
 }
 
+child const counts_reports("counts_reports", [](child_arguments const& args) {
+    run(
+        [] {
+            event_loop& loop = get_running_loop();
+            event last;
+            for (int i = 0; i != 5; ++i)
+                loop.call_soon([] { throw std::runtime_error("again"); });
+            loop.call_soon([&] { last.set(); });
+            last.wait();
+            pid_t const pid = ::fork();
+            if (pid == 0)
+                std::exit(6); // with what its parent has counted
+            int status = 0;
+            ::waitpid(pid, &status, 0);
+            std::exit(WEXITSTATUS(status));
+        },
+        {.policy = make_policy(args[0])});
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(exit_inside_of_a_run_loses_no_report_that_was_counted)
+{
+    for (char const* const text : {"default", "fiber loops=2", "strand loops=2"})
+        BOOST_TEST_CONTEXT("policy \"" << text << '"')
+        {
+            child_process p("counts_reports", {text});
+            BOOST_TEST(p.wait() == 6);
+            std::string const err = p.err();
+            BOOST_TEST(err.find("again (5 times in all)") != std::string::npos);
+            BOOST_TEST(std::ranges::count(err, '\n') == 2); // the first, and the number
+        }
+}
+
 child const exits_inside("exits_inside", [](child_arguments const& args) {
     set_event_loop_policy(make_policy(args[0]));
-    run([] {
-        // Static destructors run while the loop does, on a fiber's stack.
+    std::string const where = args[1];
+    auto const leave = [] {
+        // Static destructors run while the loops do.
         say("exits");
         std::exit(4);
+    };
+    run([&] {
+        // The others work, and hand over to each other, while the process ends.
+        std::atomic<int> busy = 0;
+        for (int i = 0; i != 8; ++i)
+            (void)spawn([&] {
+                ++busy;
+                for (;;)
+                    spawn([] { this_fiber::yield(); }).join();
+            });
+        while (busy != 8)
+            this_fiber::yield();
+        if (where == "main")
+            leave();
+        if (where == "fiber")
+            (void)spawn(leave);
+        if (where == "handler")
+            get_event_loop_policy()->place({}).call_soon_threadsafe(leave);
+        if (where == "strand")
+            asio::post(make_strand(), leave);
+        if (where == "thread")
+            std::thread(leave).detach();
+        this_fiber::sleep_for(std::chrono::hours(24));
     });
     return 0;
 });
 
 BOOST_AUTO_TEST_CASE(exit_inside_of_a_run_ends_the_process)
 {
-    for (char const* const text : {"default", "fiber loops=1", "strand loops=1"})
-        BOOST_TEST_CONTEXT("policy \"" << text << '"')
-        {
-            child_process p("exits_inside", {text});
-            BOOST_TEST(p.wait() == 4);
-            BOOST_TEST(p.out() == "exits\n");
-        }
+    for (char const* const text : test::every_policy)
+        for (char const* const where : {"main", "fiber", "handler", "strand", "thread"})
+            BOOST_TEST_CONTEXT("policy \"" << text << "\", in a " << where)
+            {
+                child_process p("exits_inside", {text, where});
+                BOOST_TEST(p.wait() == 4);
+                BOOST_TEST(p.out() == "exits\n");
+                BOOST_TEST(p.err() == "");
+            }
 }

@@ -11,7 +11,9 @@
 #include "support/error.hpp"
 #include "support/loops.hpp"
 #include "support/policies.hpp"
+#include "support/standard_error.hpp"
 
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/fiber_local.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/this_fiber.hpp>
@@ -21,6 +23,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <functional>
+#include <iterator>
 #include <latch>
 #include <memory>
 #include <mutex>
@@ -86,9 +91,24 @@ BOOST_AUTO_TEST_CASE(S12_S13_S14_S15_the_running_loop_wins_under_every_policy)
         event_loop& here = get_running_loop();
         BOOST_TEST(try_get_running_loop() == &here);
         auto const other = new_event_loop();
+        event_loop_policy& mine = *get_event_loop_policy();
         set_event_loop(other); // of this context
+        BOOST_TEST(&mine.get_event_loop() == other.get());
         BOOST_TEST(&get_event_loop() == &here);
         set_event_loop(nullptr);
+        // In a callback, too, though its thread has bound another.
+        bool bound = false, wins = false;
+        event called;
+        here.call_soon([&] {
+            set_event_loop(other);
+            bound = &mine.get_event_loop() == other.get();
+            wins = &get_event_loop() == &here;
+            set_event_loop(nullptr);
+            called.set();
+        });
+        called.wait();
+        BOOST_TEST(bound);
+        BOOST_TEST(wins);
         boost::system::error_code elsewhere;
         event_loop* none = &here;
         std::thread([&] {
@@ -179,13 +199,21 @@ BOOST_AUTO_TEST_CASE(S31_S32_loops_of_every_policy_stopped_before_they_run)
 {
     with_a_loop_of_every_policy([](event_loop& loop, event_loop_policy&) {
         int ran = 0;
-        loop.call_soon([&] {
+        std::function<void()> const again = [&] {
             ++ran;
-            loop.call_soon([&] { ++ran; });
-        });
+            loop.call_soon(again);
+        };
+        loop.call_soon(again);
+        bool late = false;
+        loop.call_later(24h, [&] { late = true; });
         loop.stop();
         loop.run_forever(); // one iteration, without waiting
-        BOOST_TEST(ran >= 1);
+        // A loop of several threads has no batches: it goes round while it looks for I/O.
+        if (loop.options().concurrency == 1)
+            BOOST_TEST(ran == 1);
+        else
+            BOOST_TEST((ran >= 1 && ran <= 3));
+        BOOST_TEST(!late);
         loop.stop();
         BOOST_CHECK_EXCEPTION(run_until_complete(loop, [] { this_fiber::sleep_for(24h); }),
                               system_error, fails_with(error::loop_stopped));
@@ -234,22 +262,45 @@ BOOST_AUTO_TEST_CASE(S40_S41_S42_S43_callbacks_run_once_under_every_policy)
         BOOST_TEST(order == all);
 
         order.clear();
-        std::thread([&] { here.call_soon_threadsafe(note(7)); }).join();
-        callback_handle const timed = here.call_later(1ms, note(8));
+        event woken; // nothing else is ready: the loop blocks
+        std::thread other([&] {
+            here.call_soon_threadsafe([&] {
+                note(7)();
+                woken.set();
+            });
+        });
+        woken.wait();
+        other.join();
+        event last;
+        std::atomic<bool> early = false;
+        auto const before = std::chrono::steady_clock::now();
+        callback_handle const timed = here.call_later(1ms, [&] {
+            early = std::chrono::steady_clock::now() < before + 1ms;
+            note(8)();
+        });
         callback_handle cancelled = here.call_later(1ms, note(9));
         cancelled.cancel();
         cancelled.cancel();
-        yield_until([&] { return seen() == 2; });
-        this_fiber::sleep_for(2ms);
+        if (here.options().concurrency == 1) // else another thread may be quicker
+        {
+            callback_handle soon = here.call_soon(note(10));
+            soon.cancel();
+        }
+        BOOST_TEST(cancelled.cancelled());
+        // Behind what was cancelled, had it been left.
+        here.call_later(2ms, [&] { last.set(); });
+        last.wait();
+        yield_until([&] { return seen() >= 2; });
         if (here.options().concurrency != 1)
             std::ranges::sort(order);
         BOOST_TEST(order == (std::vector{7, 8}));
-        BOOST_TEST(cancelled.cancelled());
-        BOOST_TEST(timed.when().has_value());
+        BOOST_TEST(!early);
+        BOOST_REQUIRE(timed.when().has_value());
+        BOOST_TEST((*timed.when() >= before + 1ms));
     });
 }
 
-BOOST_AUTO_TEST_CASE(S44_S45_S46_values_and_errors_of_callbacks_under_every_policy)
+BOOST_AUTO_TEST_CASE(S44_S45_values_and_errors_of_callbacks_under_every_policy)
 {
     fiber_local<int> value(0);
     test::under_every_policy([&] {
@@ -269,6 +320,32 @@ BOOST_AUTO_TEST_CASE(S44_S45_S46_values_and_errors_of_callbacks_under_every_poli
     });
 }
 
+BOOST_AUTO_TEST_CASE(S46_a_handler_that_throws_has_the_default_one_told_under_every_policy)
+{
+    test::standard_error said;
+    test::under_every_policy([] {
+        event_loop& here = get_running_loop();
+        event told, next;
+        here.set_exception_handler([&](event_loop&, exception_context const&) {
+            told.set();
+            throw std::logic_error("of the handler");
+        });
+        here.call_soon([] { throw std::runtime_error("of a callback"); });
+        told.wait();
+        here.call_soon([&] { next.set(); }); // the loop goes on
+        next.wait();
+    });
+    // When the runs have ended, as another thread may have been about to write.
+    std::string const text = said.text();
+    for (std::string const what : {"of the handler", "of a callback"})
+    {
+        std::size_t n = 0;
+        for (auto at = text.find(what); at != text.npos; at = text.find(what, at + 1))
+            ++n;
+        BOOST_TEST(n == std::size(test::every_policy), text);
+    }
+}
+
 // -- runs --------------------------------------------------------------------------------
 
 BOOST_AUTO_TEST_CASE(S47_S48_S49_S55_S59_states_of_a_runner_under_every_policy)
@@ -281,15 +358,25 @@ BOOST_AUTO_TEST_CASE(S47_S48_S49_S55_S59_states_of_a_runner_under_every_policy)
             BOOST_CHECK_THROW(
                 {
                     runner r({.policy = policy});
+                    BOOST_TEST(policy->loops().empty()); // nothing is made yet
+                    BOOST_CHECK_EXCEPTION(policy->get_event_loop(), system_error,
+                                          fails_with(error::no_current_loop));
                     r.close(); // of nothing
                     BOOST_CHECK_EXCEPTION(r.run(static_cast<void (*)()>(nullptr)), system_error,
                                           fails_with(error::bad_config));
+                    // Initialized all the same: the loop is bound, and the pool is on.
+                    event_loop& made = policy->get_event_loop();
+                    BOOST_TEST(policy->loops().empty() == (text == std::string("default")));
+                    BOOST_TEST(&r.get_loop() == &made);
                     loop = r.get_loop().weak_from_this();
                     BOOST_TEST(r.run([] { return 6; }) == 6);
                     r.run([] { throw std::logic_error("out of the scope"); });
                 },
                 std::logic_error);
             BOOST_TEST(loop.expired());
+            BOOST_TEST(policy->loops().empty());
+            BOOST_CHECK_EXCEPTION(policy->get_event_loop(), system_error,
+                                  fails_with(error::no_current_loop));
             runner closed({.policy = policy});
             closed.run([] {});
             closed.close();

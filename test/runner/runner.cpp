@@ -13,6 +13,7 @@
 
 #include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/pool_policy.hpp>
+#include <polyloop/sync/event.hpp>
 #include <polyloop/task/fiber_local.hpp>
 #include <polyloop/task/this_fiber.hpp>
 #include <polyloop/task/use_fiber.hpp>
@@ -20,6 +21,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <future>
@@ -346,6 +348,75 @@ BOOST_AUTO_TEST_CASE(S70_leftovers_of_every_loop_are_cancelled_and_awaited)
         }
 }
 
+BOOST_AUTO_TEST_CASE(S70_the_steps_of_a_shutdown_come_in_their_order)
+{
+    std::mutex mutex;
+    std::vector<std::string> steps;
+    auto const note = [&](std::string what) {
+        std::lock_guard const lock(mutex);
+        steps.push_back(std::move(what));
+    };
+    struct noting_policy : fiber_policy
+    {
+        explicit noting_policy(std::function<void(std::string)> f)
+            : fiber_policy({.loops = 2}), note(std::move(f))
+        {
+        }
+        void stop() override
+        {
+            if (!loops().empty())
+                note("stop");
+            fiber_policy::stop();
+        }
+        void set_event_loop(std::shared_ptr<event_loop> l) override
+        {
+            if (!l)
+                note(get_event_loop().is_closed() ? "unset closed" : "unset");
+            fiber_policy::set_event_loop(std::move(l));
+        }
+        std::function<void(std::string)> note;
+    };
+    // Tells of its end, which comes with the callbacks that a closed loop drops.
+    struct end
+    {
+        explicit end(std::function<void(std::string)> f) : note(std::move(f))
+        {
+        }
+        ~end()
+        {
+            note("close");
+        }
+        std::function<void(std::string)> note;
+    };
+    std::latch go(1);
+    run(
+        [&] {
+            get_running_loop().call_later(24h, [e = std::make_shared<end>(note)] {});
+            event ready, begun;
+            (void)spawn([&] {
+                ready.set();
+                (void)test::code_of([] { this_fiber::sleep_for(24h); });
+                note("cancelled");
+                this_fiber::sleep_for(1ms); // is waited for
+                note("cleaned");
+                go.count_down();
+            });
+            get_running_loop().run_in_executor(
+                [&] {
+                    begun.set();
+                    go.wait();
+                    note("executor");
+                },
+                [](std::exception_ptr) {});
+            ready.wait();
+            begun.wait();
+        },
+        {.policy = std::make_shared<noting_policy>(note)});
+    BOOST_TEST(steps == (std::vector<std::string>{"cancelled", "cleaned", "executor", "stop",
+                                                  "unset", "close"}),
+               boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(S72_a_task_that_cleans_up_may_spawn_and_its_child_is_caught_in_the_next_round)
 {
     for (char const* const text : test::every_policy)
@@ -426,13 +497,14 @@ BOOST_AUTO_TEST_CASE(S73_errors_of_leftovers_are_reported_once_to_the_handler_of
                     while (ready != 3)
                         this_fiber::yield();
                 },
-                {.policy = make_policy(text)});
+                {.policy = make_policy(text), .debug = true});
             BOOST_TEST(seen.size() == 3u);
             BOOST_TEST(handled_by == main);
             for (auto const& c : seen)
             {
                 BOOST_TEST(c.task == "untidy");
                 BOOST_TEST(c.message.find("shutdown") != std::string::npos);
+                BOOST_TEST(c.origin.find("runner.cpp:") != std::string::npos);
                 BOOST_CHECK_THROW(std::rethrow_exception(c.exception), std::logic_error);
             }
         }
@@ -456,14 +528,14 @@ BOOST_AUTO_TEST_CASE(a_straggler_is_named_and_cut_off)
         BOOST_TEST_CONTEXT(text)
         {
             std::mutex mutex;
-            std::string said;
+            std::vector<exception_context> seen;
             std::atomic<bool> ready = false;
             run(
                 [&] {
                     get_running_loop().set_exception_handler(
                         [&](event_loop&, exception_context const& c) {
                             std::lock_guard const lock(mutex);
-                            said += c.message + '\n';
+                            seen.push_back(c);
                         });
                     (void)spawn(
                         [&] {
@@ -485,9 +557,30 @@ BOOST_AUTO_TEST_CASE(a_straggler_is_named_and_cut_off)
                         this_fiber::yield();
                 },
                 {.policy = make_policy(text), .shutdown_timeout = 20ms});
-            BOOST_TEST(said.find("\"stubborn\"") != std::string::npos);
-            BOOST_TEST(said.find("shutdown") != std::string::npos);
+            BOOST_REQUIRE(seen.size() == 1u);
+            BOOST_TEST(seen[0].task == "stubborn");
+            BOOST_TEST(seen[0].waits_for.find("point in time") != std::string::npos);
+            BOOST_TEST(seen[0].message.starts_with("shutdown: cancelled, has not ended within"));
+            BOOST_TEST(seen[0].message.find("run_options::shutdown_timeout") != std::string::npos);
         }
+}
+
+BOOST_AUTO_TEST_CASE(stragglers_that_say_the_same_are_counted)
+{
+    test::standard_error said;
+    run(
+        [] {
+            for (int i = 0; i != 1000; ++i)
+                (void)spawn([] {
+                    while (!get_running_loop().is_closed())
+                        (void)test::code_of([] { this_fiber::sleep_for(24h); });
+                });
+            this_fiber::yield();
+        },
+        {.shutdown_timeout = 0s});
+    std::string const text = said.text();
+    BOOST_TEST(std::ranges::count(text, '\n') == 4); // the first, the 10th, 100th, 1000th
+    BOOST_TEST(text.find("(1000 times by now)") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(S75_S76_the_default_executor_is_joined_while_the_loop_runs_and_then_refuses)
@@ -637,7 +730,7 @@ BOOST_AUTO_TEST_CASE(without_any_time_tasks_are_cancelled_once_and_told_apart)
     run(
         [&] {
             get_running_loop().set_exception_handler(
-                [&](event_loop&, exception_context const& c) { said += c.message + '\n'; });
+                [&](event_loop&, exception_context const& c) { said += describe(c) + '\n'; });
             (void)spawn(waiting(cancelled), {.name = "tidy", .key = {}});
             (void)spawn(
                 [] {
@@ -651,9 +744,8 @@ BOOST_AUTO_TEST_CASE(without_any_time_tasks_are_cancelled_once_and_told_apart)
     BOOST_TEST(cancelled == 1);
     BOOST_TEST(said.find("\"tidy\"") == std::string::npos);
     BOOST_TEST(said.find("\"parent\"") == std::string::npos);
-    std::size_t const late = said.find("\"late\"");
-    BOOST_REQUIRE(late != std::string::npos);
-    BOOST_TEST(said.find("not cancelled", late) != std::string::npos);
+    BOOST_TEST(said.find("not cancelled, has not ended") != std::string::npos);
+    BOOST_TEST(said.find("in task \"late\"") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(S71_every_step_is_taken_whatever_the_others_throw)
@@ -805,6 +897,55 @@ BOOST_AUTO_TEST_CASE(a_second_run_that_is_refused_leaves_the_first_ones_binding)
                                   test::fails_with(error::policy_in_use));
             BOOST_TEST(&policy->get_event_loop() == &loop);
         }
+}
+
+BOOST_AUTO_TEST_CASE(a_run_that_is_refused_leaves_no_loop_that_was_not_closed)
+{
+    struct made
+    {
+        std::shared_ptr<event_loop_policy> policy;
+        char const* name;
+    };
+    pool_options const o{.loops = 3, .loop = {.debug = true}};
+    struct refusing : default_policy
+    {
+        refusing() : default_policy({.debug = true})
+        {
+        }
+        void start(std::shared_ptr<event_loop>) override
+        {
+            throw std::runtime_error("not now");
+        }
+    };
+    struct runs_short : fiber_policy // of loops
+    {
+        using fiber_policy::fiber_policy;
+        std::shared_ptr<event_loop> new_event_loop() override
+        {
+            if (++made == 3)
+                throw std::runtime_error("no more");
+            return fiber_policy::new_event_loop();
+        }
+        int made = 0;
+    };
+    for (auto const& [policy, name] :
+         {made{std::make_shared<strand_policy>(o), "strand"},
+          made{std::make_shared<fiber_policy>(o), "fiber"},
+          made{std::make_shared<shared_policy>(o), "shared"}})
+        BOOST_TEST_CONTEXT(name)
+        {
+            test::standard_error said;
+            runner first({.policy = policy});
+            first.get_loop();
+            BOOST_CHECK_EXCEPTION(run([] {}, {.policy = policy}), boost::system::system_error,
+                                  test::fails_with(error::policy_in_use));
+            first.close();
+            BOOST_TEST(said.text() == "");
+        }
+    test::standard_error said;
+    BOOST_CHECK_THROW(run([] {}, {.policy = std::make_shared<refusing>()}), std::runtime_error);
+    BOOST_CHECK_THROW(run([] {}, {.policy = std::make_shared<runs_short>(o)}), std::runtime_error);
+    BOOST_TEST(said.text() == "");
 }
 
 BOOST_AUTO_TEST_CASE(a_close_that_cannot_run_its_loop_ends_everything_all_the_same)

@@ -24,8 +24,10 @@
 #include <cstdlib>
 #include <latch>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <sys/resource.h>
@@ -80,8 +82,11 @@ int report(F&& run_it)
     return 0;
 }
 
+std::atomic<int> user_signals = 0; // any thread may be the one that is told
+
 void on_user_signal(int)
 {
+    ++user_signals;
     [[maybe_unused]] auto const n = ::write(1, "user's\n", 7);
 }
 
@@ -299,8 +304,10 @@ child const handled_by_user("handled_by_user", [](child_arguments const& args) {
     return report([&] {
         run(
             [] {
-                (void)test::code_of(wait_for_ever);
-                say("cancelled");
+                say("ready " + disposition(SIGINT));
+                while (user_signals != 2)
+                    this_fiber::sleep_for(1ms); // throws if it is cancelled
+                say(std::to_string(this_fiber::current_task().cancelling()));
             },
             under(args));
     });
@@ -310,11 +317,13 @@ BOOST_AUTO_TEST_CASE(S60_a_handler_of_the_users_is_left_alone)
 {
     test::for_every_policy([](std::string const& policy) {
         child_process p("handled_by_user", {policy});
-        p.wait_for_line("ready");
+        p.wait_for_line("ready handled");
         p.signal(SIGINT);
         p.wait_for_line("user's");
-        BOOST_TEST(p.out() == "ready\nuser's\n");
-    }); // kills it
+        p.signal(SIGINT);
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "ready handled\nuser's\nuser's\n0\nafterwards handled\n");
+    });
 }
 
 child const in_a_thread("in_a_thread", [](child_arguments const& args) {
@@ -466,6 +475,154 @@ BOOST_AUTO_TEST_CASE(S67_each_run_counts_anew_and_puts_the_default_back)
         BOOST_TEST(p.wait() == 0);
         BOOST_TEST(p.out() == "ready\nafterwards default\nready\nafterwards default\n"
                               "afterwards default\n");
+    });
+}
+
+// -- around a run ------------------------------------------------------------------------
+
+/// A result that brings the signal when `run` hands it out: main is done, the shutdown not begun.
+struct interrupts_when_taken
+{
+    interrupts_when_taken() = default;
+    interrupts_when_taken(interrupts_when_taken&&) noexcept
+    {
+        static bool done = false;
+        if (!try_get_running_loop() && !std::exchange(done, true))
+            ::raise(SIGINT);
+    }
+};
+
+child const between_run_and_close("between_run_and_close", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                std::atomic<bool> waits_now = false;
+                (void)spawn([&] {
+                    waits_now = true;
+                    if (test::code_of([] { this_fiber::sleep_for(24h); }))
+                        say("cleaned");
+                });
+                while (!waits_now)
+                    this_fiber::yield();
+                return interrupts_when_taken();
+            },
+            under(args));
+        say("not interrupted");
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S63_a_SIGINT_between_the_main_task_and_the_shutdown_interrupts_the_run)
+{
+    test::for_every_policy([](std::string const& policy) {
+        child_process p("between_run_and_close", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "cleaned\ninterrupted\nafterwards default\n");
+        BOOST_TEST(p.err() == "");
+    });
+}
+
+child const throws_in_between("throws_in_between", [](child_arguments const& args) {
+    return report([&] {
+        try
+        {
+            runner r(under(args));
+            r.run([] { throw std::runtime_error("main's"); });
+        }
+        catch (std::runtime_error const& e)
+        {
+            say(e.what());
+        }
+        say("between " + disposition(SIGINT));
+        runner never_run(under(args));
+        runner never_closed(under(args));
+        never_closed.run([] {});
+        say("between " + disposition(SIGINT));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S67_a_runner_has_no_signals_between_its_calls_however_they_end)
+{
+    test::for_every_policy([](std::string const& policy) {
+        child_process p("throws_in_between", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "main's\nbetween default\nbetween default\nafterwards default\n");
+    });
+}
+
+child const puts_ours_back("puts_ours_back", [](child_arguments const& args) {
+    struct sigaction users = {};
+    struct sigaction found = {};
+    users.sa_handler = on_user_signal;
+    report([&] { run([&] { ::sigaction(SIGINT, &users, &found); }, under(args)); });
+    ::sigaction(SIGINT, &found, nullptr);
+    report([&] {
+        if (args[1] == "run")
+            run(wait_for_ever, under(args));
+        ::raise(SIGINT);
+        say("swallowed");
+    });
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(a_handler_of_a_run_that_is_put_back_after_it_hands_the_signal_on)
+{
+    test::for_every_policy([](std::string const& policy) {
+        child_process alone("puts_ours_back", {policy, "alone"});
+        BOOST_TEST(alone.wait() == -SIGINT);
+        BOOST_TEST(alone.out() == "afterwards handled\n");
+        child_process next("puts_ours_back", {policy, "run"}); // which the next run takes
+        next.wait_for_line("ready");
+        next.signal(SIGINT);
+        BOOST_TEST(next.wait() == 0);
+        BOOST_TEST(next.out() == "afterwards handled\nready\ninterrupted\nafterwards default\n");
+    });
+}
+
+child const puts_ours_back_for_theirs("puts_ours_back_for_theirs", [](child_arguments const&) {
+    std::signal(SIGUSR1, on_user_signal);
+    event_loop loop;
+    loop.add_signal_handler(SIGUSR1, [] {});
+    struct sigaction ignored = {};
+    struct sigaction found = {};
+    ignored.sa_handler = SIG_IGN;
+    ::sigaction(SIGUSR1, &ignored, &found);
+    loop.remove_signal_handler(SIGUSR1);
+    ::sigaction(SIGUSR1, &found, nullptr);
+    ::raise(SIGUSR1);
+    ::raise(SIGUSR1);
+    return 0;
+});
+
+BOOST_AUTO_TEST_CASE(a_loops_handler_that_is_put_back_after_it_hands_the_signal_to_who_had_it)
+{
+    child_process p("puts_ours_back_for_theirs");
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.out() == "user's\nuser's\n");
+}
+
+child const handlers_on_top("handlers_on_top", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                event_loop& loop = get_running_loop();
+                std::signal(SIGINT, on_user_signal);
+                loop.add_signal_handler(SIGINT, [] { say("never"); });
+                loop.remove_signal_handler(SIGINT);
+                ::raise(SIGINT);
+                // Not told of the signal, and so not cancelled.
+                this_fiber::sleep_for(1ms);
+                say("goes on");
+            },
+            under(args));
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S60_a_handler_of_the_users_inside_the_run_has_the_signal_back_after_a_loops)
+{
+    test::for_every_policy([](std::string const& policy) {
+        child_process p("handlers_on_top", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "user's\ngoes on\nafterwards handled\n");
     });
 }
 

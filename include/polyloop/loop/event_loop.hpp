@@ -223,7 +223,9 @@ class event_loop : public std::enable_shared_from_this<event_loop>
             number, detail::repeated::make(std::forward<F>(f), where));
     }
 
-    /// Whether there was one. `f` does not begin afterwards, and is released.
+    /// Whether there was one. On the loop's own thread: `f` does not begin afterwards, and is
+    /// released. From another thread a call that is just beginning, or has begun, goes on, and `f`
+    /// is released when it ends; none comes after it.
     POLYLOOP_DECL bool remove_signal_handler(int number);
 
     /// Calls `f` on the loop, as a callback, once in each iteration in which `handle` can be read
@@ -244,7 +246,10 @@ class event_loop : public std::enable_shared_from_this<event_loop>
         detail::watches::of(*core_).add(handle, detail::watches::direction::read,
                                         detail::repeated::make(std::forward<F>(f), where));
     }
-    /// Whether there was one. `f` does not begin afterwards, and is released.
+    /// Whether there was one. On the loop's own thread: `f` does not begin afterwards, and is
+    /// released. From another thread, as for a loop of several, a call that is just beginning, or
+    /// has begun, goes on, and `f` is released when it ends; none comes after it. The handle may be
+    /// closed at once, if `f` can bear it. Thread safety: as `add_reader`.
     bool remove_reader(native_handle_type handle)
     {
         return remove_watch(handle, detail::watches::direction::read);

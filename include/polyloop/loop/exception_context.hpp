@@ -41,8 +41,9 @@ using exception_handler = std::function<void(event_loop&, exception_context cons
 ///
 /// A loop without a handler of its own uses this with a memory: of reports that say the same, the
 /// first is written, then the 10th, the 100th and so on, and one that comes a minute after the last
-/// that was written, each with their number. When the loop is closed or destroyed the numbers that
-/// were not written yet are. Tasks without a name of their own say the same, and so do durations.
+/// that was written, each with their number. When the loop is closed or destroyed, or the process
+/// ends by `exit`, the numbers that were not written yet are. Tasks without a name of their own say
+/// the same, and so do durations.
 POLYLOOP_DECL void default_exception_handler(exception_context const&) noexcept;
 
 /// The text of an exception: `what()`, with the error's category and number for a `system_error`.

@@ -22,6 +22,9 @@ namespace polyloop {
 /// adds, where contexts are made on several loops of one process. A policy of one's own derives
 /// from here and defines what a context is, or from a built-in policy and overrides one operation.
 ///
+/// In a forked child what a policy has bound or started is the parent's (S17): one with such a
+/// state of its own keeps it in a `per_process`; the built-in ones look after theirs.
+///
 /// Thread safety: every operation may be called from any thread; `start` and `stop` from
 /// one at a time.
 class POLYLOOP_DECL event_loop_policy

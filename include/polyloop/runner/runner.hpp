@@ -44,15 +44,22 @@ struct run_options
     ///
     /// Of each only where `run` and `close` are called in the main thread and nobody handles the
     /// signal yet (S60); who installs a handler inside the run takes over, be it by
-    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. Whose a signal is, is decided when it
-    /// comes. The first signal cancels the main
-    /// task, and if that ends by it `run` throws `error::interrupted`; a main task that goes on has
-    /// its result (S62 to S66). The second leaves the main task at once, by the same error, to be
-    /// cancelled by `close`. One that comes during `close` ends its waiting, as if
-    /// `shutdown_timeout` were over, and `close` throws `error::interrupted`. A loop that has not
-    /// looked at two of them, since something holds its thread, leaves the third to the system.
+    /// `add_signal_handler`, `asio::signal_set` or `sigaction`. Whose a signal is, is decided when
+    /// it comes. The first signal cancels the main task, and if that ends by it `run` throws
+    /// `error::interrupted`; a main task that goes on has its result (S62 to S66). The second
+    /// leaves the main task at once, by the same error, to be cancelled by `close`. One that comes
+    /// during `close` ends its waiting, as if `shutdown_timeout` were over, and `close` throws
+    /// `error::interrupted`. A loop that has not looked at two of them, since something holds its
+    /// thread, leaves the third to the system.
+    ///
+    /// `polyloop::run` keeps the signals from the beginning of the main task to the end of the
+    /// shutdown: one that comes between the two makes it throw `error::interrupted` when everything
+    /// is closed. Between the calls of a `runner` they are as they were before (S67).
     std::vector<int> signals = {SIGINT};
 };
+
+template <spawnable F>
+detail::spawn_result<F> run(F&& main, run_options options = {});
 
 /// Runs main tasks one after the other on the same loops: asyncio.Runner.
 ///
@@ -90,7 +97,7 @@ class runner
         before_run();
         event_loop& loop = get_loop();
         unsigned const stops = loop.core().check_run(); // before anything is made (S28)
-        detail::interruptible_run until_done(loop, options_.signals);
+        detail::interruptible_run until_done(loop, options_.signals, signals_, keeps_signals_);
         auto t = [&] {
             detail::locals_scope const scope(locals_);
             return spawn(loop, std::forward<F>(main), {.name = "main", .key = {}});
@@ -111,6 +118,9 @@ class runner
     POLYLOOP_DECL void close();
 
   private:
+    template <spawnable F>
+    friend detail::spawn_result<F> run(F&& main, run_options options);
+
     enum class state
     {
         created,
@@ -141,6 +151,8 @@ class runner
     std::shared_ptr<event_loop_policy> policy_; // null where a factory stands in its place
     std::shared_ptr<event_loop> loop_;
     bool bound_ = false; // S50 applied
+    detail::interruption signals_;
+    bool keeps_signals_ = false; // from the end of a run to `close`
 };
 
 /// Runs `main` to its end on a new loop under a policy, and leaves nothing behind: asyncio.run
@@ -150,9 +162,10 @@ class runner
 /// running loops; inside a handler of an `io_context` that the application runs itself nothing is
 /// known of one, and the run just blocks that handler. Blocks the thread.
 template <spawnable F>
-detail::spawn_result<F> run(F&& main, run_options options = {})
+detail::spawn_result<F> run(F&& main, run_options options)
 {
     runner r(std::move(options));
+    r.keeps_signals_ = true;
     if constexpr (std::is_void_v<detail::spawn_result<F>>)
     {
         r.run(std::forward<F>(main));

@@ -31,7 +31,7 @@ POLYLOOP_DECL context::id_type draw_context_ids(context::id_type count = 1) noex
 class context_node
 {
   public:
-    using exit_hook = std::function<void(context::id_type)>;
+    using exit_hook = std::function<void(context::id_type, void* owner)>;
 
     /// A fiber's inherits the values of whoever makes it.
     explicit context_node(context_kind kind, context::id_type id = 0) noexcept
@@ -87,8 +87,10 @@ class context_node
         return l;
     }
 
-    /// Runs when the context ends, on whichever thread ends it. To be called in the context.
-    POLYLOOP_DECL void at_exit(exit_hook hook);
+    /// Runs when the context ends, on whichever thread ends it, if the owner is still there. To be
+    /// called in the context. Hooks whose owner is gone are let go of at one of the next calls: a
+    /// context that outlives its owners has at most as many of them as of the others.
+    POLYLOOP_DECL void at_exit(std::weak_ptr<void> owner, exit_hook hook);
 
     /// Where it was made, in debug mode: for messages.
     POLYLOOP_DECL void set_origin(std::source_location where);
@@ -107,11 +109,17 @@ class context_node
     POLYLOOP_DECL void end() noexcept;
 
   private:
+    struct owned_hook
+    {
+        std::weak_ptr<void> owner;
+        exit_hook call;
+    };
+
     struct extras
     {
         std::string name;
         std::source_location origin = {};
-        std::vector<exit_hook> hooks;
+        std::vector<owned_hook> hooks;
     };
 
     extras& need_extras();

@@ -54,8 +54,9 @@ class task_registry
     virtual void cancel_all(std::function<void()> done,
                             std::function<void(exception_context const&)> failed) = 0;
 
-    /// A line for each live task. On the loop, or while no thread runs it.
-    virtual std::vector<std::string> describe() const = 0;
+    /// A report on each live task, which says in its message how far that came. On the loop, or
+    /// while no thread runs it.
+    virtual std::vector<exception_context> describe() const = 0;
 
     /// Ends every task: waits fail at once from now on. While no thread runs the loop, entered.
     virtual void unwind() noexcept = 0;

@@ -7,6 +7,7 @@
 
 #include <polyloop/loop/exception_context.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <mutex>
@@ -16,11 +17,17 @@
 namespace polyloop::detail {
 
 /// The default handler of one loop, with its memory: nothing is lost, and what comes again and
-/// again is counted. From any thread.
+/// again is counted. At the end of the process the numbers of those that are left are written, too.
+/// From any thread.
 class report_log
 {
   public:
     using clock = std::chrono::steady_clock;
+
+    report_log() = default;
+    report_log(report_log const&) = delete;
+    report_log& operator=(report_log const&) = delete;
+    POLYLOOP_DECL ~report_log();
 
     POLYLOOP_DECL void write(exception_context const& c, clock::time_point now) noexcept;
 
@@ -39,8 +46,13 @@ class report_log
 
     static constexpr std::size_t most = 256; // different reports that are remembered
 
+    friend struct report_logs;
+
     void flush_locked();
 
+    std::atomic<bool> listed_ = false; // since the first report
+    report_log* prev_ = nullptr;
+    report_log* next_ = nullptr;
     std::mutex mutex_;
     std::unordered_map<std::string, entry> entries_;
 };

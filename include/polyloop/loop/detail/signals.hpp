@@ -50,8 +50,12 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
     POLYLOOP_DECL bool remove(int number) noexcept;
     POLYLOOP_DECL bool empty() const noexcept;
 
+    /// What comes from now on is told to `next`. How many signals have come since the start or the
+    /// call before, told or not: what is not being told yet will not be.
+    POLYLOOP_DECL unsigned tell(std::function<void(int)> next);
+
     /// Removes all; what is not being told yet will not be. How many signals have come since the
-    /// start, told or not, of those that were not removed before.
+    /// start or the last `tell`, told or not, of those that were not removed before.
     POLYLOOP_DECL unsigned stop() noexcept;
 
   private:
@@ -73,7 +77,7 @@ class signal_watch : public std::enable_shared_from_this<signal_watch>
     unsigned total_ = 0;
 };
 
-/// Whether what the system does on its own is what a signal still does.
+/// Whether what the system does on its own is what a signal still does. Takes a lock.
 POLYLOOP_DECL bool signal_is_default(int number) noexcept;
 
 } // namespace polyloop::detail

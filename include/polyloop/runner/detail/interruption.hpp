@@ -17,20 +17,26 @@ namespace polyloop::detail {
 class signal_watch;
 class task_base;
 
-/// What a run, or its shutdown, makes of signals while this lives. Only in the main thread, and
-/// only of those that nobody else handles when it begins (S60); where that fails it does without
-/// (S61).
+/// What a run, and its shutdown, make of signals. Only in the main thread, and only of those that
+/// nobody else handles when it is begun (S60); where that fails it does without (S61).
 class interruption
 {
   public:
-    POLYLOOP_DECL interruption(event_loop& loop, std::span<int const> signals,
-                               std::function<void()> told);
+    interruption() = default;
     interruption(interruption const&) = delete;
     interruption& operator=(interruption const&) = delete;
     POLYLOOP_DECL ~interruption();
 
-    /// Puts the signals back (S67). How many have come, `told` of them or not; a thread of the loop
-    /// may be about to tell.
+    /// From now on signals are told to `told`, on the loop; begins with those that are free and are
+    /// not watched yet. How many have come since `pause`, of which nobody was told.
+    POLYLOOP_DECL unsigned tell(event_loop& loop, std::span<int const> signals,
+                                std::function<void()> told);
+
+    /// Keeps the signals, and tells nobody. How many have come since `tell`, `told` of them or not;
+    /// a thread of the loop may be about to tell.
+    POLYLOOP_DECL unsigned pause() noexcept;
+
+    /// Puts the signals back (S67). The same number.
     POLYLOOP_DECL unsigned end() noexcept;
 
   private:
@@ -42,7 +48,12 @@ class interruption
 class interruptible_run
 {
   public:
-    POLYLOOP_DECL interruptible_run(event_loop& loop, std::span<int const> signals);
+    /// `keep` leaves the watch on for what comes after the run.
+    POLYLOOP_DECL interruptible_run(event_loop& loop, std::span<int const> signals,
+                                    interruption& watch, bool keep);
+    interruptible_run(interruptible_run const&) = delete;
+    interruptible_run& operator=(interruptible_run const&) = delete;
+    POLYLOOP_DECL ~interruptible_run();
 
     /// As `run_until_done`. The first signal cancels the task, a second one, or one that comes when
     /// it is done, leaves it where it is (S62 to S66): both throw `error::interrupted`, the former
@@ -52,9 +63,13 @@ class interruptible_run
   private:
     struct progress;
 
+    unsigned leave() noexcept;
+
     event_loop& loop_;
     std::shared_ptr<progress> progress_; // a thread of the loop may be there when the run has ended
-    interruption watch_;
+    interruption& watch_;
+    bool const keep_;
+    bool left_ = false;
 };
 
 } // namespace polyloop::detail

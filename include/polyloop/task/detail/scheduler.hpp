@@ -98,7 +98,7 @@ class POLYLOOP_DECL scheduler final : public task_registry
     }
     void cancel_all(std::function<void()> done,
                     std::function<void(exception_context const&)> failed) override;
-    std::vector<std::string> describe() const override;
+    std::vector<exception_context> describe() const override;
     void unwind() noexcept override;
     void tick() noexcept override;
     void detach() noexcept override;
