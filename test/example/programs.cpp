@@ -5,6 +5,7 @@
 // The short examples, each run as a process of its own.
 #define BOOST_TEST_MODULE example_programs
 
+#include "support/policies.hpp"
 #include "support/process.hpp"
 #include "support/sanitizers.hpp"
 
@@ -37,7 +38,7 @@ bool contains(std::string const& text, std::string const& part)
     return text.find(part) != text.npos;
 }
 
-std::string const policies[] = {"default", "selector", "strand loops=2",
+std::string const policies[] = {"default", test::name_of_this_kind, "strand loops=2",
     "fiber loops=2 placement=least_tasks", "shared loops=2"};
 } // namespace
 
