@@ -13,6 +13,7 @@
 
 #include <polyloop/io/local_stream.hpp>
 #include <polyloop/io/tcp_listener.hpp>
+#include <polyloop/loop/backend.hpp>
 #include <polyloop/loop/tcp.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
