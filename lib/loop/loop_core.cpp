@@ -303,7 +303,16 @@ void loop_core::on_drain(bool local) noexcept
     if (local)
         drain_posted_ = false;
     core_entry const entry(*this);
+    if (std::exchange(was_exhausted_, false))
+    {
+        // There is as much to do again, so that the first slice is worth a look at the clock.
+        slices_timed_ = true;
+        batch_start_ = slice_begin_ = std::chrono::steady_clock::now();
+    }
     run_batch();
+    if (!owned_ && ++drains_ % drains_per_tick == 0)
+        if (task_registry* const r = registry())
+            r->tick();
 }
 
 void loop_core::run_batch() noexcept
@@ -335,23 +344,44 @@ bool loop_core::next_slice(ready_node const& n) noexcept
         slice_ = 1; // asked again at once
         return false;
     }
-    slice_ = slice_start_.load(std::memory_order_relaxed);
     if (debug())
         this_frame().resumes_plainly = false; // so that the turns of fibers are timed
     steady_time const now = std::chrono::steady_clock::now();
     if (!slices_timed_)
     {
+        // Nothing has read the clock for the first slice, unless somebody wanted the time.
         slices_timed_ = true;
-        batch_start_ = now;
+        batch_start_ = slice_begin_ = time_valid_ ? time_ : now;
     }
-    else if (now - batch_start_ > batch_time)
+    else
+        fit_slices(now - slice_begin_);
+    slice_ = slice_start_.load(std::memory_order_relaxed);
+    slice_begin_ = now;
+    if (now - batch_start_ > batch_time)
     {
         // Stays so until the handler ends: each further question is refused at once.
         exhausted_ = true;
+        was_exhausted_ = true;
         slice_ = 1;
         return false;
     }
     return true;
+}
+
+/// For turns as long as those of the slice that took so long: the slices to come shall be over well
+/// within a batch, the first one of the next batch, which may go without the clock, too.
+void loop_core::fit_slices(std::chrono::nanoseconds took) noexcept
+{
+    unsigned const length = slice_start_.load(std::memory_order_relaxed);
+    unsigned fitting = length;
+    if (took > slice_time)
+        fitting = static_cast<unsigned>(length * slice_time.count() / took.count());
+    else if (took < slice_time / 4)
+        fitting = 2 * length;
+    fitting = std::clamp(fitting, shortest_slice, slice_length);
+    // It may have changed meanwhile, to 1, as the loop is told to stop.
+    if (unsigned was = length; length != 1 && fitting != length)
+        slice_start_.compare_exchange_strong(was, fitting, std::memory_order_relaxed);
 }
 
 /// In debug mode a fiber goes back to its handler, which times its turn.

@@ -4,6 +4,7 @@
 
 #include <polyloop/loop/detail/loop_core.hpp>
 
+#include <cstddef>
 #include <mutex>
 
 namespace polyloop::detail {
@@ -61,7 +62,7 @@ void loop_core::idle_timer() noexcept
         });
 }
 
-void loop_core::arm()
+void loop_core::arm_until(steady_time next)
 {
     if (timers_.empty() || !timer_)
         return;
@@ -70,7 +71,6 @@ void loop_core::arm()
         timer_work_returned_ = false;
         work_started();
     }
-    steady_time const next = timers_.next();
     if (armed_ && armed_at_ <= next)
         return;
     // A wait that cannot begin, for want of memory, leaves nothing armed: the next timer tries again.
@@ -81,12 +81,15 @@ void loop_core::arm()
     armed_at_ = next;
 }
 
-/// For one that has just been queued.
+/// For one that has just been queued. At the start of its slot at the earliest, which may be long
+/// before its time: so a row of timers of which each is a bit earlier costs few system calls. Who
+/// wakes then arms for the exact time; a timer that is hours ahead so wakes the loop twice at most,
+/// while few others share its slot.
 void loop_core::arm_for(timer_node& n)
 {
     try
     {
-        arm();
+        arm_until(timers_.next());
     }
     catch (...)
     {
@@ -118,9 +121,12 @@ void loop_core::on_timer(std::uint64_t generation) noexcept
         time_valid_ = true;
         // Under the lock, where there is one: who takes a timer back may then free it at once.
         // `expire` only makes something ready.
-        while (timer_node* const n = timers_.pop_due(now))
+        std::size_t budget = expiry_budget;
+        while (timer_node* const n = timers_.pop_due(now, budget))
             n->expire(n);
-        arm();
+        // What is left of those that are due comes after a look at I/O, as the armed time has
+        // passed then.
+        arm_until(timers_.next_exact());
     }
     if (single_)
         run_batch();

@@ -150,7 +150,10 @@ void timer_state::add(timer_wait& w)
 {
     {
         std::lock_guard const lock(mutex_);
+        bool const first = !waiting_.first;
         waiting_.push(w);
+        if (!first)
+            return; // the entry is there for the others, or on its way
     }
     try
     {
@@ -158,14 +161,10 @@ void timer_state::add(timer_wait& w)
     }
     catch (...)
     {
-        bool mine;
-        {
-            std::lock_guard const lock(mutex_);
-            mine = waiting_.remove(&w);
-        }
-        if (mine)
-            w.finish(&w, timer_wait::end::dropped);
-        throw;
+        std::lock_guard const lock(mutex_);
+        if (waiting_.remove(&w))
+            throw;
+        // Another thread has cancelled it meanwhile.
     }
 }
 

@@ -7,12 +7,23 @@
 #include <boost/assert.hpp>
 
 #include <algorithm>
-#include <utility>
+#include <new>
 
 namespace polyloop::detail {
 
+namespace {
+
+// So that there is always room for one: then a slot can be worked off without memory.
+constexpr std::size_t least_heap = 16;
+
+// Entries of a slot that `next_exact` looks at.
+constexpr unsigned few = 16;
+
+} // namespace
+
 timer_queue::timer_queue(steady_time now) : now_(tick_of(now))
 {
+    heap_.reserve(least_heap);
 }
 
 steady_time timer_queue::time_of(std::uint64_t tick) noexcept
@@ -20,16 +31,16 @@ steady_time timer_queue::time_of(std::uint64_t tick) noexcept
     return steady_time(std::chrono::nanoseconds(static_cast<std::int64_t>(tick << tick_shift)));
 }
 
-bool timer_queue::first_slot(unsigned& level, unsigned& slot,
-                             std::uint64_t& start) const noexcept
+bool timer_queue::first_slot(unsigned& place, std::uint64_t& start) const noexcept
 {
-    for (level = 0; level != levels; ++level)
+    for (unsigned level = 0; level != levels; ++level)
         if (occupied_[level])
         {
-            slot = static_cast<unsigned>(std::countr_zero(occupied_[level]));
+            auto const slot = static_cast<unsigned>(std::countr_zero(occupied_[level]));
             unsigned const shift = level * level_bits;
             std::uint64_t const above = ~std::uint64_t(0) << shift << level_bits;
             start = (now_ & above) | (std::uint64_t(slot) << shift);
+            place = level * slots + slot;
             return true;
         }
     return false;
@@ -37,44 +48,95 @@ bool timer_queue::first_slot(unsigned& level, unsigned& slot,
 
 steady_time timer_queue::next() const noexcept
 {
+    if (slot_under_way()) // all of the heap is of this slot's time or before
+        return heap_.empty() ? time_of(now_) : std::min(heap_.front()->when, time_of(now_));
     if (!heap_.empty())
         return heap_.front()->when;
-    unsigned level, slot;
+    unsigned place;
     std::uint64_t start;
-    return first_slot(level, slot, start) ? time_of(start) : steady_time::max();
+    return first_slot(place, start) ? time_of(start) : steady_time::max();
 }
 
-void timer_queue::advance(std::uint64_t tick)
+steady_time timer_queue::next_exact() const noexcept
 {
-    unsigned level, slot;
+    unsigned place;
     std::uint64_t start;
-    while (first_slot(level, slot, start) && start <= tick)
+    if (slot_under_way() || !heap_.empty() || !first_slot(place, start))
+        return next();
+    steady_time first = steady_time::max();
+    unsigned seen = 0;
+    for (timer_node const* n = wheel_[place]; n; n = n->next)
+    {
+        if (++seen > few)
+            return time_of(start);
+        first = std::min(first, n->when);
+    }
+    return first;
+}
+
+/// Moves to the next slot that has come at `tick`, which is under way then, or to `tick` itself.
+bool timer_queue::advance(std::uint64_t tick) noexcept
+{
+    unsigned place;
+    std::uint64_t start;
+    if (first_slot(place, start) && start <= tick)
     {
         now_ = start;
-        timer_node* n = std::exchange(wheel_[level * slots + slot], nullptr);
-        occupied_[level] &= ~(std::uint64_t(1) << slot);
-        while (n)
-        {
-            timer_node* const following = n->next;
-            std::uint64_t const t = tick_of(n->when);
-            if (t <= now_)
-                heap_push(*n);
-            else
-                link(*n, t);
-            n = following;
-        }
+        under_way_ = place;
+        return true;
     }
     now_ = std::max(now_, tick);
+    under_way_ = no_place;
+    return false;
 }
 
-timer_node* timer_queue::pop_due(steady_time now)
+/// One entry of the slot under way, to a lower level or the heap. False where the heap has no
+/// room, and no memory to grow.
+bool timer_queue::move_on() noexcept
 {
-    advance(tick_of(now));
-    if (heap_.empty() || heap_.front()->when > now)
-        return nullptr;
-    timer_node* const n = heap_.front();
-    erase(*n);
-    return n;
+    timer_node& n = *wheel_[under_way_];
+    std::uint64_t const tick = tick_of(n.when);
+    if (tick <= now_ && heap_.size() == heap_.capacity())
+        try
+        {
+            heap_.reserve(2 * heap_.size());
+        }
+        catch (std::bad_alloc const&)
+        {
+            return false;
+        }
+    --size_; // as if it were set anew
+    if (!(wheel_[under_way_] = n.next))
+        occupied_[under_way_ / slots] &= ~(std::uint64_t(1) << (under_way_ % slots));
+    else
+        n.next->prev = nullptr;
+    n.place = timer_node::nowhere;
+    insert(n);
+    return true;
+}
+
+timer_node* timer_queue::pop_due(steady_time now, std::size_t& budget) noexcept
+{
+    for (; budget != 0; --budget)
+    {
+        // Without memory what is on the heap goes first, to make room: timers of one tick may
+        // be out of order then.
+        if (slot_under_way() && move_on())
+            continue;
+        if (!heap_.empty())
+        {
+            // Else nothing is due: all that is on the wheel is later.
+            timer_node* const n = heap_.front();
+            if (n->when > now)
+                return nullptr;
+            erase(*n);
+            --budget;
+            return n;
+        }
+        if (!advance(tick_of(now)))
+            return nullptr;
+    }
+    return nullptr;
 }
 
 void timer_queue::heap_set(std::size_t i, timer_node* n) noexcept

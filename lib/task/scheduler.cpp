@@ -183,6 +183,11 @@ void scheduler::unwind() noexcept
     }
 }
 
+void scheduler::tick() noexcept
+{
+    stacks_->tick();
+}
+
 void scheduler::detach() noexcept
 {
     while (first_)

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <new>
@@ -51,6 +52,7 @@ constexpr std::size_t most_per_slab = 64;
 constexpr std::size_t guard_length = 64 * 1024;
 constexpr std::size_t let_go_at_once = 64; // some 0.1 ms
 constexpr unsigned draws_per_tick = 256;
+constexpr std::chrono::nanoseconds shortest_watch = std::chrono::milliseconds(1);
 
 // Linux 5.14 and 6.13; older headers do not name them.
 constexpr int madv_populate_write = 23;
@@ -182,6 +184,8 @@ bool stack_shelf::sink() noexcept
 
 bool stack_shelf::grow(std::size_t most) noexcept
 {
+    if (std::exchange(limit_, end_) != end_ && has_room())
+        return true;
     std::size_t const n = size();
     std::size_t const next = std::min(most, std::max<std::size_t>(64, 2 * n));
     if (next <= n)
@@ -192,7 +196,7 @@ bool stack_shelf::grow(std::size_t most) noexcept
     std::copy(base_.get(), top_, larger.get());
     floor_ = larger.get() + (floor_ - base_.get());
     top_ = larger.get() + n;
-    limit_ = larger.get() + next;
+    limit_ = end_ = larger.get() + next;
     base_ = std::move(larger);
     return true;
 }
@@ -217,8 +221,11 @@ stack_pool::stack_pool(loop_core& core, stack_entry first)
       page_(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE))),
       stack_size_(rounded(core.options().stacks.size, page_)),
       guard_size_(core.options().stacks.guard ? rounded(guard_length, page_) : 0),
-      keep_(core.options().stacks.keep)
+      keep_(core.options().stacks.keep), watches_(core.owns_context())
 {
+    expire = &stack_pool::on_expire;
+    act = &stack_pool::on_due;
+    kind = node_kind::handler;
 }
 
 stack_pool::~stack_pool()
@@ -282,6 +289,8 @@ stack_slot* stack_pool::take_idle() noexcept
 /// Onto the shelf, as far as there is room.
 void stack_pool::take_in(stack_slot* s) noexcept
 {
+    if (!shared_)
+        watch();
     while (s && (shelf_.has_room() || shelf_.grow(keep_)))
     {
         shelf_.push(*std::exchange(s, s->next));
@@ -391,7 +400,10 @@ void stack_pool::put_slow(stack_slot& s) noexcept
     if (!mine())
         put_returned(s);
     else if (shelf_.grow(keep_))
+    {
         shelf_.push(s);
+        watch();
+    }
     else if (shelf_.size() == 0) // nothing is kept
     {
         stack_slot* one = &s;
@@ -418,6 +430,7 @@ void stack_pool::put_returned(stack_slot& s) noexcept
             return;
         }
     }
+    watch_from_elsewhere(); // before: after it there may be no pool any more
     push_returned(s);
 }
 
@@ -443,6 +456,89 @@ void stack_pool::gone_back() noexcept
 }
 
 // -- letting go of memory ------------------------------------------------------------------------
+
+/// On a single loop's own thread: begins the watch.
+void stack_pool::watch() noexcept
+{
+    if (!watches_ || watched_.load(std::memory_order_relaxed))
+        return;
+    watched_.store(true, std::memory_order_relaxed);
+    watch_again(core_->options().stacks.idle);
+}
+
+/// The same for who may not touch the timers, or the shelf: the loop is told.
+void stack_pool::watch_from_elsewhere() noexcept
+{
+    if (watches_ && !watched_.load(std::memory_order_relaxed) && !core_->is_closed() &&
+        !watched_.exchange(true, std::memory_order_acq_rel) && !core_->schedule(*this))
+        watched_.store(false, std::memory_order_relaxed); // it is closed
+}
+
+/// On the loop. Where there is no memory for it, the next stack that comes back tries again.
+void stack_pool::watch_again(std::chrono::nanoseconds pause) noexcept
+{
+    timer_node::when = saturating_add(core_->time(), std::max(pause, shortest_watch));
+    try
+    {
+        if (!core_->is_closed())
+        {
+            core_->insert_timer(*this);
+            return;
+        }
+    }
+    catch (...)
+    {
+        // No memory.
+    }
+    end_watch();
+}
+
+void stack_pool::end_watch() noexcept
+{
+    if (!shared_)
+        shelf_.shut();
+    watched_.store(false, std::memory_order_relaxed);
+}
+
+void stack_pool::on_expire(timer_node* n)
+{
+    auto& self = static_cast<stack_pool&>(*n);
+    self.came_ = true;
+    if (!self.core_->schedule(self))
+        self.watched_.store(false, std::memory_order_relaxed);
+}
+
+void stack_pool::on_due(ready_node* n, verb v)
+{
+    auto& self = static_cast<stack_pool&>(*n);
+    bool const came = std::exchange(self.came_, false);
+    if (v == verb::discard)
+        self.watched_.store(false, std::memory_order_relaxed);
+    else if (came)
+        self.look();
+    else // told by who has not quite given his stack back yet
+        self.watch_again(self.core_->options().stacks.idle);
+}
+
+/// What has long been idle goes, and where something is left the watch goes on: each time half of
+/// it goes, so it ends after some rounds without a fiber.
+void stack_pool::look() noexcept
+{
+    std::unique_lock lock(mutex_, std::defer_lock);
+    if (shared_)
+        lock.lock();
+    age();
+    bool const more = quota_ != 0;
+    bool const any = shelf_.size() != 0 || returned_.load(std::memory_order_relaxed);
+    if (shared_)
+        lock.unlock();
+    if (more)
+        watch_again(shortest_watch); // as much as may be done at once
+    else if (any)
+        watch_again(core_->options().stacks.idle);
+    else
+        end_watch(); // one that another thread gives back just now waits for the next
+}
 
 void stack_pool::age() noexcept
 {

@@ -215,7 +215,18 @@ BOOST_AUTO_TEST_CASE(limits_end_waits_and_can_be_taken_back)
         p.near.expires_at(std::chrono::steady_clock::time_point::min());
         p.near.read_some(asio::buffer(&byte, 1), ec);
         BOOST_TEST(ec == asio::error::timed_out);
-        p.near.expires_never();
+        p.near.expires_at(std::chrono::system_clock::now() + 1ms);
+        p.near.read_some(asio::buffer(&byte, 1), ec);
+        BOOST_TEST(ec == asio::error::timed_out);
+        for (auto const limit : {std::chrono::hours::max(), std::chrono::hours::min()})
+        {
+            p.near.expires_after(limit);
+            BOOST_REQUIRE(::write(p.far, "c", 1) == 1);
+            p.near.read_some(asio::buffer(&byte, 1), ec);
+            BOOST_TEST(bool(ec) == (limit < 0h));
+        }
+        p.near.expires_at(std::chrono::system_clock::time_point::max());
+        BOOST_TEST(p.near.read_some(asio::buffer(&byte, 1)) == 1u);
         BOOST_CHECK_EXCEPTION(timeout(1ms, [&] { p.near.read_some(asio::buffer(&byte, 1)); }),
                               boost::system::system_error, timed_out);
         // writing, into a buffer that is full

@@ -11,16 +11,19 @@
 #include "support/loops.hpp"
 #include "support/seeds.hpp"
 
+#include <boost/asio/post.hpp>
 #include <boost/test/unit_test.hpp>
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <ratio>
 #include <string>
 #include <vector>
 
 using namespace polyloop;
+namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 BOOST_AUTO_TEST_CASE(S42_timers_fire_in_order_of_expiry_and_never_early)
@@ -69,6 +72,48 @@ BOOST_AUTO_TEST_CASE(S42_timers_that_were_set_before_the_run_fire_in_order_howev
         });
     loop.run_forever();
     BOOST_TEST(std::is_sorted(fired.rbegin(), fired.rend()));
+}
+
+BOOST_AUTO_TEST_CASE(many_timers_that_are_due_at_once_leave_room_for_others_and_keep_their_order)
+{
+    static constexpr int count = 200'000;
+    for (unsigned concurrency : {1u, 2u})
+    {
+        event_loop loop({.concurrency = concurrency});
+        int served = 0; // turns of another handler, before the first of them
+        std::vector<int> fired;
+        fired.reserve(count + 1);
+        auto fire = [&](int i) {
+            fired.push_back(i);
+            if (fired.size() == count + 1)
+                loop.stop();
+        };
+        std::function<void()> other = [&] {
+            if (!fired.empty())
+                return;
+            ++served;
+            asio::post(loop.io_context(), other);
+        };
+        loop.call_soon([&] {
+            auto const start = loop.time();
+            auto const when = [start](int i) { return start + 1ms + i * 1ns; };
+            for (int i = 0; i != count; ++i)
+                if (i != count / 2)
+                    loop.call_at(when(i), [&fire, i] { fire(i); });
+            // While some are left, for a time before theirs.
+            loop.call_at(when(0), [&, when] {
+                fire(0);
+                loop.call_at(when(count / 2), [&fire] { fire(count / 2); });
+            });
+            while (std::chrono::steady_clock::now() < when(count))
+                ; // all are due now
+            asio::post(loop.io_context(), other);
+        });
+        loop.run_forever(); // by one thread
+        BOOST_TEST(served > 20);
+        BOOST_TEST(fired.size() == count + 1u);
+        BOOST_TEST(std::is_sorted(fired.begin(), fired.end()));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(S42_call_later_counts_from_the_loops_time)

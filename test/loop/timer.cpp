@@ -23,6 +23,8 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <vector>
@@ -35,6 +37,23 @@ using clock_type = std::chrono::steady_clock;
 namespace {
 
 error_code const aborted = make_error_code(boost::asio::error::basic_errors::operation_aborted);
+
+/// A cancellation slot that has no memory for its handler.
+struct full_slot
+{
+    bool is_connected() const noexcept
+    {
+        return true;
+    }
+    template <class F>
+    void assign(F&&) const
+    {
+        throw std::bad_alloc();
+    }
+    void clear() const noexcept
+    {
+    }
+};
 
 } // namespace
 
@@ -144,6 +163,42 @@ BOOST_AUTO_TEST_CASE(one_wait_is_cancelled_through_its_slot)
     BOOST_TEST(t.cancel() == 1u);
     test::run_ready(loop);
     BOOST_TEST((other == aborted));
+}
+
+BOOST_AUTO_TEST_CASE(the_extremes_of_durations_saturate)
+{
+    event_loop loop;
+    timer t(loop);
+    using std::chrono::nanoseconds;
+    auto const never = [&] { return t.expiry() == timer::time_point::max(); };
+    t.expires_after(std::chrono::hours::max());
+    BOOST_TEST(never());
+    t.expires_after(nanoseconds::max());
+    BOOST_TEST(never());
+    bool fired = false;
+    t.async_wait([&](error_code ec) { fired = !ec; });
+    int done = 0;
+    timer least(loop), past(loop, timer::time_point::min()), none(loop, nanoseconds::min());
+    least.expires_after(std::chrono::hours::min());
+    for (timer* const now : {&least, &past, &none})
+        now->async_wait([&](error_code ec) { done += !ec; });
+    test::run_until(loop, [&] { return done == 3; });
+    BOOST_TEST(!fired);
+}
+
+BOOST_AUTO_TEST_CASE(a_wait_that_cannot_begin_leaves_no_trace)
+{
+    event_loop loop;
+    timer t(loop, 1ms);
+    auto const token = std::make_shared<int>();
+    BOOST_CHECK_THROW(t.async_wait(asio::bind_cancellation_slot(
+                          full_slot(), [token](error_code) { BOOST_ERROR("called"); })),
+                      std::bad_alloc);
+    BOOST_TEST(token.use_count() == 1);
+    BOOST_TEST(t.cancel() == 0u);
+    bool called = false;
+    t.async_wait([&](error_code ec) { called = !ec; });
+    test::run_until(loop, [&] { return called; });
 }
 
 BOOST_AUTO_TEST_CASE(fibers_coroutines_and_threads_wait)

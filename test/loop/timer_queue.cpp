@@ -12,9 +12,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <memory>
+#include <new>
 #include <ratio>
 #include <vector>
 
@@ -77,12 +80,31 @@ class pair_of_queues
         return model_.empty() || model_.begin()->first > now;
     }
 
+    /// The same in one step with a budget, after which what is due may be left.
+    bool advance(steady_time now, std::size_t budget)
+    {
+        now_ = now;
+        std::size_t const most = budget;
+        std::size_t out = 0;
+        while (timer_node* const n = queue_.pop_due(now, budget))
+        {
+            auto const i = static_cast<std::size_t>(n - nodes_.data());
+            if (model_.empty() || n->when != model_.begin()->first || n->when > now)
+                return false;
+            model_.erase(places_[i]);
+            places_[i] = model_.end();
+            ++out;
+        }
+        return out <= most && (budget == 0 || model_.empty() || model_.begin()->first > now);
+    }
+
     /// Never later than the first entry, and in the future once what is due is out.
     bool next_is_right() const
     {
+        steady_time const next = queue_.next(), exact = queue_.next_exact();
         if (model_.empty())
-            return queue_.next() == steady_time::max();
-        return queue_.next() <= model_.begin()->first;
+            return next == steady_time::max() && exact == next;
+        return next <= exact && exact <= model_.begin()->first;
     }
 
     bool sizes_agree() const
@@ -98,6 +120,10 @@ class pair_of_queues
     steady_time next() const
     {
         return queue_.next();
+    }
+    steady_time next_exact() const
+    {
+        return queue_.next_exact();
     }
 
     bool empty() const
@@ -123,7 +149,25 @@ std::chrono::nanoseconds any_delay(test::engine& e)
         test::draw(e, std::int64_t(0), std::int64_t(1) << bits));
 }
 
+bool no_memory = false;
+
 } // namespace
+
+// Fails where it is told to.
+void* operator new(std::size_t n)
+{
+    if (void* const p = no_memory ? nullptr : std::malloc(n ? n : 1))
+        return p;
+    throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept
+{
+    std::free(p);
+}
+void operator delete(void* p, std::size_t) noexcept
+{
+    std::free(p);
+}
 
 BOOST_AUTO_TEST_CASE(ten_thousand_timers_agree_with_a_multimap)
 {
@@ -181,6 +225,88 @@ BOOST_AUTO_TEST_CASE(waking_at_next_meets_every_timer_and_none_early)
         // An entry is met at most once on each of the eight levels, and once in its tick.
         BOOST_TEST(wakes <= 9 * static_cast<int>(count));
     });
+}
+
+BOOST_AUTO_TEST_CASE(in_small_steps_the_order_is_the_same_whoever_comes_and_goes_meanwhile)
+{
+    test::for_seeds(10, [](test::engine& e) {
+        constexpr std::size_t count = 5'000;
+        pair_of_queues q(at(any_delay(e)), count);
+        bool agree = true;
+        for (int step = 0; step != 30'000 && agree; ++step)
+        {
+            std::size_t const i = test::draw(e, std::size_t(0), count - 1);
+            steady_time const later = saturating_add(q.now(), any_delay(e) / 64);
+            switch (test::draw(e, 0, 9))
+            {
+            case 0:
+                agree = q.advance(later, test::draw(e, 0, 100));
+                break;
+            case 1:
+            case 2: // the clock stands still
+                agree = q.advance(q.now(), test::draw(e, 0, 100));
+                break;
+            case 3:
+                agree = q.erase(i);
+                break;
+            case 4: // into the past
+                if (!q.queued(i))
+                    q.insert(i, saturating_add(q.now(), -any_delay(e) / 64));
+                break;
+            default:
+                if (!q.queued(i))
+                    q.insert(i, later);
+            }
+            agree = agree && q.sizes_agree() && q.next_is_right();
+        }
+        BOOST_TEST(agree);
+        BOOST_TEST(q.advance(steady_time::max()));
+        BOOST_TEST(q.empty());
+    });
+}
+
+BOOST_AUTO_TEST_CASE(a_far_timer_is_met_by_two_wakes)
+{
+    test::for_seeds(200, [](test::engine& e) {
+        constexpr std::size_t count = 10; // so few that they may share a slot
+        pair_of_queues q(at(any_delay(e)), count);
+        std::size_t const n = test::draw(e, std::size_t(1), count);
+        for (std::size_t i = 0; i != n; ++i)
+            q.insert(i, saturating_add(q.now(), any_delay(e)));
+        std::size_t wakes = 0;
+        // As a loop does: the first time by the slot, then exactly.
+        for (steady_time wake = q.next(); !q.empty(); wake = q.next_exact(), ++wakes)
+            if (!q.advance(std::max(wake, q.now())))
+                break;
+        BOOST_TEST(q.empty());
+        BOOST_TEST(wakes <= n + 1);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(without_memory_no_timer_is_lost)
+{
+    constexpr std::size_t count = 10'000;
+    timer_queue q(at(1h));
+    std::vector<timer_node> nodes(count);
+    for (std::size_t i = 0; i != count; ++i)
+    {
+        // In some ticks, far more than one has room for.
+        nodes[i].when = at(2h + i * 300ns);
+        q.insert(nodes[i]);
+    }
+    std::vector<steady_time> out;
+    out.reserve(count);
+    no_memory = true;
+    while (timer_node* const n = q.pop_due(at(3h)))
+        out.push_back(n->when);
+    no_memory = false;
+    BOOST_TEST(out.size() == count);
+    BOOST_TEST(q.empty());
+    // Those of one tick, and no others, may have changed places.
+    bool ordered = true;
+    for (std::size_t i = 1; i < out.size(); ++i)
+        ordered = ordered && out[i] > out[i - 1] - 2ms;
+    BOOST_TEST(ordered);
 }
 
 BOOST_AUTO_TEST_CASE(timers_of_one_tick_come_in_exact_order)

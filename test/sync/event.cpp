@@ -8,6 +8,12 @@
 #include "support/seeds.hpp"
 
 #include <polyloop/loop/event_loop.hpp>
+#include <polyloop/sync/barrier.hpp>
+#include <polyloop/sync/channel.hpp>
+#include <polyloop/sync/condition_variable.hpp>
+#include <polyloop/sync/mutex.hpp>
+#include <polyloop/sync/semaphore.hpp>
+#include <polyloop/sync/shared_mutex.hpp>
 #include <polyloop/task/run_until_complete.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
@@ -24,8 +30,12 @@
 #include <boost/test/unit_test.hpp>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <shared_mutex>
 #include <thread>
 #include <vector>
 
@@ -58,6 +68,91 @@ BOOST_AUTO_TEST_CASE(set_and_clear_say_what_is_set)
     BOOST_TEST(!e.wait_for(0s));
     BOOST_TEST(!e.wait_for(1ms));
     BOOST_TEST(!e.wait_until(std::chrono::steady_clock::now()));
+}
+
+BOOST_AUTO_TEST_CASE(the_limits_of_every_wait_saturate)
+{
+    event_loop loop;
+    run_until_complete(loop, [] {
+        using polyloop::condition_variable, polyloop::mutex, polyloop::shared_mutex;
+        event never, soon;
+        semaphore none(0), one(0);
+        barrier lonely(2), pair(2);
+        condition_variable silent, told;
+        mutex m;
+        shared_mutex locked, free_soon;
+        channel<int> empty(1), filled(1), full(1), drained(1);
+        locked.lock();
+        free_soon.lock();
+        full.send(1);
+        drained.send(1);
+
+        using std::chrono::hours, std::chrono::nanoseconds, std::chrono::years;
+        auto const at_once = [&](auto limit) {
+            std::unique_lock lock(m);
+            return !never.wait_for(limit) && !none.try_acquire_for(limit) &&
+                   !lonely.wait_for(limit) &&
+                   silent.wait_for(lock, limit) == std::cv_status::timeout &&
+                   !locked.try_lock_shared_for(limit) && !locked.try_lock_for(limit) &&
+                   !empty.try_receive_for(limit) && !full.try_send_for(2, limit);
+        };
+        auto const least = [&](auto limit) { // as another one than who has the lock
+            return spawn([&, limit] { return at_once(limit); }).join();
+        };
+        BOOST_TEST(least(nanoseconds::min()));
+        BOOST_TEST(least(hours::min()));
+        BOOST_TEST(least(years::min()));
+        BOOST_TEST(least(std::chrono::duration<double>(-1e300)));
+
+        auto const most = [&](auto limit) {
+            std::atomic<int> waiting = 0;
+            std::vector<task<bool>> all;
+            auto const wait = [&](auto f) {
+                all.push_back(spawn([&waiting, f] {
+                    ++waiting;
+                    return bool(f());
+                }));
+            };
+            wait([&, limit] { return soon.wait_for(limit); });
+            wait([&, limit] { return one.try_acquire_for(limit); });
+            wait([&, limit] { return pair.wait_for(limit); });
+            wait([&, limit] {
+                std::unique_lock lock(m);
+                return told.wait_for(lock, limit) == std::cv_status::no_timeout;
+            });
+            wait([&, limit] {
+                std::shared_lock const lock(free_soon, limit);
+                return lock.owns_lock();
+            });
+            wait([&, limit] { return filled.try_receive_for(limit); });
+            wait([&, limit] { return drained.try_send_for(2, limit); });
+            while (waiting != 7)
+                this_fiber::yield();
+            for (int i = 0; i != 3; ++i)
+                this_fiber::yield();
+            bool good = true;
+            for (auto const& t : all)
+                good = good && !t.done();
+            soon.set();
+            one.release();
+            pair.wait();
+            told.notify_one();
+            free_soon.unlock();
+            filled.send(1);
+            drained.receive();
+            for (auto& t : all)
+                good = t.join() && good;
+            soon.clear();
+            free_soon.lock();
+            return good;
+        };
+        BOOST_TEST(most(nanoseconds::max()));
+        BOOST_TEST(most(hours::max()));
+        BOOST_TEST(most(years::max()));
+        BOOST_TEST(most(std::chrono::duration<double>(1e300)));
+        locked.unlock();
+        free_soon.unlock();
+    });
 }
 
 BOOST_AUTO_TEST_CASE(a_set_releases_all_who_wait_of_every_kind)

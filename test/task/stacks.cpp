@@ -18,6 +18,7 @@
 #include <polyloop/task/this_fiber.hpp>
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
@@ -251,6 +252,37 @@ BOOST_AUTO_TEST_CASE(kept_stacks_that_are_not_needed_go_back_while_fewer_are)
             BOOST_TEST(resident(pages) < 20u);
         });
     }
+}
+
+BOOST_AUTO_TEST_CASE(kept_stacks_that_are_not_needed_go_back_while_nothing_is_spawned)
+{
+    for (unsigned const concurrency : {1u, 2u})
+    {
+        event_loop loop(of({.idle = 1ms}, concurrency));
+        for (int round = 0; round != 2; ++round)
+        {
+            std::vector<std::uintptr_t> pages;
+            run_until_complete(loop, [&] { pages = crowd(loop, 1000); });
+            BOOST_TEST(resident(pages) > 500u);
+            test::running const thread(loop); // with nothing to do
+            while (resident(pages) != 0)
+                std::this_thread::yield();
+        }
+        run_until_complete(loop, [&] {
+            auto const pages = crowd(loop, 1000);
+            while (resident(pages) > 1) // the fiber's own may be among them
+                this_fiber::yield();
+        });
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_adopted_context_without_work_does_not_wait_for_idle_stacks)
+{
+    asio::io_context io;
+    event_loop loop(io, of({.idle = 1h}));
+    auto const t = spawn(loop, [&] { crowd(loop, 100); });
+    io.run();
+    BOOST_TEST(t.done());
 }
 
 BOOST_AUTO_TEST_CASE(a_touched_stack_is_resident_before_its_fiber_runs)

@@ -65,7 +65,11 @@ BOOST_AUTO_TEST_CASE(what_ends_in_time_gives_its_result)
         BOOST_TEST(&timeout(1h, [&target]() -> int& { return target; }) == &target);
         timeout(1h, [] { this_fiber::sleep_for(1us); });
         timeout(std::chrono::hours::max(), [] { this_fiber::yield(); });
+        timeout(std::chrono::nanoseconds::max(), [] { this_fiber::yield(); });
         timeout_at(std::chrono::steady_clock::time_point::max(), [] { this_fiber::yield(); });
+        timeout_at(std::chrono::system_clock::time_point::max(), [] { this_fiber::yield(); });
+        timeout_at(std::chrono::sys_days::max(), [] { this_fiber::yield(); });
+        timeout_at(std::chrono::system_clock::now() + 1h, [] { this_fiber::yield(); });
         BOOST_TEST(requests() == 0);
     });
 }
@@ -113,6 +117,13 @@ BOOST_AUTO_TEST_CASE(a_limit_of_nothing_starts_the_callable_and_cuts_its_first_w
             BOOST_TEST(timeout(limit, [] { return 1; }) == 1);
             this_fiber::yield();
         }
+        auto const over_at = [](auto when) {
+            return test::code_of([&] { timeout_at(when, [] { this_fiber::yield(); }); });
+        };
+        BOOST_TEST(over_at(std::chrono::steady_clock::time_point::min()) == timed_out);
+        BOOST_TEST(over_at(std::chrono::system_clock::time_point::min()) == timed_out);
+        BOOST_TEST(over_at(std::chrono::sys_days::min()) == timed_out);
+        BOOST_TEST(over_at(std::chrono::system_clock::now() - 1s) == timed_out);
         BOOST_TEST(requests() == 0);
     });
 }

@@ -472,6 +472,14 @@ BOOST_AUTO_TEST_CASE(a_deadline_ends_an_operation_that_takes_too_long)
         BOOST_CHECK_EXCEPTION(
             s.a.async_read_some(asio::buffer(c), use_fiber(std::chrono::steady_clock::now())),
             boost::system::system_error, timed_out);
+        for (auto const limit : {0ns, std::chrono::nanoseconds::min()})
+            BOOST_CHECK_EXCEPTION(s.a.async_read_some(asio::buffer(c), use_fiber(limit)),
+                                  boost::system::system_error, timed_out);
+        using std::chrono::system_clock;
+        for (auto const when : {system_clock::now(), system_clock::now() + 1ms,
+                                system_clock::time_point::min()})
+            BOOST_CHECK_EXCEPTION(s.a.async_read_some(asio::buffer(c), use_fiber(when)),
+                                  boost::system::system_error, timed_out);
         error_code ec;
         BOOST_TEST(s.a.async_read_some(asio::buffer(c), use_fiber(1ms)[ec]) == 0u);
         BOOST_TEST(ec == asio::error::timed_out);
@@ -484,6 +492,15 @@ BOOST_AUTO_TEST_CASE(a_deadline_ends_an_operation_that_takes_too_long)
         // Neither the socket nor the task is any worse for it.
         asio::async_write(s.b, asio::buffer("ab", 2), use_fiber(1h));
         BOOST_TEST(s.a.async_read_some(asio::buffer(c), use_fiber(1h)) == 2u);
+        auto const within = [&](auto limit) {
+            asio::write(s.b, asio::buffer("a", 1));
+            return s.a.async_read_some(asio::buffer(c), use_fiber(limit)) == 1u;
+        };
+        BOOST_TEST(within(std::chrono::hours::max()));
+        BOOST_TEST(within(std::chrono::nanoseconds::max()));
+        BOOST_TEST(within(std::chrono::steady_clock::time_point::max()));
+        BOOST_TEST(within(system_clock::time_point::max()));
+        BOOST_TEST(within(std::chrono::sys_days::max()));
         BOOST_TEST(!this_fiber::cancelled());
     });
 }

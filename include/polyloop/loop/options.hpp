@@ -46,9 +46,10 @@ struct stack_options
     /// dropping the last handle, and those put aside for what other threads spawn.
     std::size_t keep = 4096;
 
-    /// Of the kept ones, half of those that were not needed for this long go back as well. It is
-    /// looked at while fibers are spawned, with each 256th: an idle loop does nothing, not
-    /// even this.
+    /// Of the kept ones, half of those that were not needed for this long go back as well, also
+    /// while the loop is idle: it wakes for that once in this time, at most once a millisecond,
+    /// until none is left that is not in use. A loop that has adopted its `io_context` sets no
+    /// timer for it, which would be work there: it looks now and then while it is busy.
     std::chrono::nanoseconds idle = std::chrono::seconds(1);
 };
 

@@ -20,8 +20,14 @@ namespace polyloop {
 /// system call, however many timers live.
 ///
 /// Waits complete in order of expiry, those of equal expiry in any order (S42), and never early.
-/// The extremes of durations and time points
-/// saturate. A closed loop drops the waits that are left.
+/// Many that are due at once are served in parts, I/O and other handlers between them. The extremes
+/// of durations and time points saturate: the latest never comes. A closed loop drops the waits
+/// that are left.
+///
+/// Time is that of `std::chrono::steady_clock`, which no change of the system's clock moves. On
+/// Linux it stands still while the machine is suspended: a timer, sleep or limit of this library
+/// that was set before has as much left after as it had then, and so is late by the clock on the
+/// wall.
 ///
 /// Thread safety: distinct objects safe; shared objects unsafe, on whichever threads.
 class timer

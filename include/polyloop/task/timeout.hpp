@@ -90,11 +90,12 @@ decltype(auto) timeout(std::chrono::duration<Rep, Period> limit, F&& f)
     return detail::limited(detail::to_nanoseconds(limit), std::forward<F>(f));
 }
 
-/// The same with a point in time: asyncio.timeout_at.
-template <std::invocable F>
-decltype(auto) timeout_at(std::chrono::steady_clock::time_point when, F&& f)
+/// The same with a point in time: asyncio.timeout_at. One of another clock than the steady one is
+/// reckoned at the call; what that clock is set to later is not noticed.
+template <class Clock, class Duration, std::invocable F>
+decltype(auto) timeout_at(std::chrono::time_point<Clock, Duration> when, F&& f)
 {
-    return detail::limited(when, std::forward<F>(f));
+    return detail::limited(detail::to_steady(when), std::forward<F>(f));
 }
 
 } // namespace polyloop

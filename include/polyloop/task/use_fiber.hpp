@@ -46,6 +46,10 @@ struct use_fiber_t
     /// The same with a point in time, for what several operations may take together.
     constexpr timed_use_fiber_t<std::chrono::steady_clock::time_point>
     operator()(std::chrono::steady_clock::time_point when) const noexcept;
+    /// By another clock: reckoned now; what that clock is set to later is not noticed.
+    template <class Clock, class Duration>
+    timed_use_fiber_t<std::chrono::steady_clock::time_point>
+    operator()(std::chrono::time_point<Clock, Duration> when) const;
 
     /// Stores an operation's error code in `where` instead of throwing it.
     constexpr use_fiber_t operator[](boost::system::error_code& where) const noexcept
@@ -118,6 +122,13 @@ constexpr timed_use_fiber_t<std::chrono::steady_clock::time_point>
 use_fiber_t::operator()(std::chrono::steady_clock::time_point when) const noexcept
 {
     return {when, ec};
+}
+
+template <class Clock, class Duration>
+timed_use_fiber_t<std::chrono::steady_clock::time_point>
+use_fiber_t::operator()(std::chrono::time_point<Clock, Duration> when) const
+{
+    return {detail::to_steady(when), ec};
 }
 
 } // namespace polyloop

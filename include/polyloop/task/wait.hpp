@@ -78,12 +78,13 @@ auto wait(R&& tasks, std::chrono::duration<Rep, Period> limit,
                                                      detail::to_nanoseconds(limit)));
 }
 
-/// The same until a point in time.
-template <task_range R>
-auto wait(R&& tasks, std::chrono::steady_clock::time_point limit,
+/// The same until a point in time. One of another clock than the steady one is reckoned at the
+/// call; what that clock is set to later is not noticed.
+template <task_range R, class Clock, class Duration>
+auto wait(R&& tasks, std::chrono::time_point<Clock, Duration> limit,
           return_when when = return_when::all)
 {
-    return detail::wait_until(std::forward<R>(tasks), when, limit);
+    return detail::wait_until(std::forward<R>(tasks), when, detail::to_steady(limit));
 }
 
 } // namespace polyloop

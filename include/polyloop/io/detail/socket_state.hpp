@@ -85,6 +85,12 @@ class socket_state
     {
         limit_ = when;
     }
+    /// By another clock: reckoned now; what that clock is set to later is not noticed.
+    template <class Clock, class Duration>
+    void expires_at(std::chrono::time_point<Clock, Duration> when)
+    {
+        limit_ = to_steady(when);
+    }
     void expires_never() noexcept
     {
         limit_ = time_point::max();

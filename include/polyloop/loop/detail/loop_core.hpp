@@ -60,6 +60,9 @@ class task_registry
     /// Ends every task: waits fail at once from now on. While no thread runs the loop, entered.
     virtual void unwind() noexcept = 0;
 
+    /// Now and then, on the loop, where that has adopted its `io_context`: lets go of idle memory.
+    virtual void tick() noexcept = 0;
+
     /// The loop is gone; what tasks are left belong to their handles.
     virtual void detach() noexcept = 0;
 };
@@ -132,6 +135,11 @@ class loop_core
     asio::io_context& io() const noexcept
     {
         return *io_;
+    }
+    /// Else it is an application's, and has nothing to do where only the loop's own care is left.
+    bool owns_context() const noexcept
+    {
+        return owned_ != nullptr;
     }
     loop_options const& options() const noexcept
     {
@@ -565,9 +573,18 @@ class loop_core
 
     // A ready fiber costs some ten nanoseconds, a poll of the system about a microsecond, a
     // clock read some tens of nanoseconds: so the clock is read once a slice, and I/O waits
-    // for at most `batch_time` and one slice.
+    // for at most `batch_time` and one slice. Slices are cut to `slice_time`, which one turn may
+    // exceed, by how long the last ones took. A batch that is not the continuation of one that was
+    // cut short goes without the clock for its first slice: it may last for one more.
     static constexpr unsigned slice_length = 64;
-    static constexpr std::chrono::microseconds batch_time{100};
+    static constexpr unsigned shortest_slice = 2; // 1 is the mark of a stop
+    static constexpr std::chrono::nanoseconds batch_time = std::chrono::microseconds(100);
+    static constexpr std::chrono::nanoseconds slice_time = batch_time / 8;
+
+    // Timers that expire, or move on in their queue, between two looks at I/O: some 0.1 ms.
+    static constexpr std::size_t expiry_budget = 1000;
+
+    static constexpr unsigned drains_per_tick = 256;
 
     static constexpr std::size_t block_step = 64;
     static constexpr std::size_t block_classes = 12;
@@ -598,6 +615,7 @@ class loop_core
     POLYLOOP_DECL bool give_far(std::size_t i) noexcept;
     POLYLOOP_DECL bool next_slice(ready_node const& n) noexcept;
     POLYLOOP_DECL bool next_slice_direct(ready_node const& n) noexcept;
+    void fit_slices(std::chrono::nanoseconds took) noexcept;
     void set_slice_start() noexcept;
     POLYLOOP_DECL void post_drain() noexcept;
     POLYLOOP_DECL void settle() noexcept;
@@ -608,7 +626,7 @@ class loop_core
     void wake() noexcept;
     POLYLOOP_DECL void insert_locked(timer_node& n);
     POLYLOOP_DECL bool erase_locked(timer_node& n) noexcept;
-    void arm();
+    void arm_until(steady_time next);
     POLYLOOP_DECL void arm_for(timer_node& n);
     POLYLOOP_DECL void idle_timer() noexcept;
     bool expire_one() noexcept;
@@ -639,16 +657,19 @@ class loop_core
     std::atomic<bool> stopping_ = false;
     std::atomic<bool> gone_ = false;
 
-    // 1 while it stops or is debugged: then each turn is looked at. Written under `run_mutex_`.
+    // 1 while it stops or is debugged: then each turn is looked at. That is written under
+    // `run_mutex_`; the loop's own thread fits it to the turns otherwise.
     std::atomic<unsigned> slice_start_ = slice_length;
 
     // the loop's own thread
     unsigned depth_ = 0;
     unsigned slice_ = slice_length;
     std::uint32_t batch_ = 1;
+    unsigned drains_ = 0;
     bool batch_done_ = true;
     bool exhausted_ = false;
     bool slices_timed_ = false;
+    bool was_exhausted_ = false; // the last batch that a drain will go on with
     bool drain_posted_ = false;
     bool time_valid_ = false;
     bool unwinding_ = false;
@@ -656,6 +677,7 @@ class loop_core
     ready_queue ready_;
     steady_time time_{};
     steady_time batch_start_{};
+    steady_time slice_begin_{};
     std::int64_t near_refs_ = 0;
     std::array<block_list, block_classes> blocks_{};
     bool drain_memory_used_ = false;

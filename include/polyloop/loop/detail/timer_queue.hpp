@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 namespace polyloop::detail {
@@ -50,6 +51,25 @@ std::chrono::nanoseconds to_nanoseconds(std::chrono::duration<Rep, Period> d) no
 inline std::chrono::nanoseconds to_nanoseconds(std::chrono::nanoseconds d) noexcept
 {
     return d;
+}
+
+/// A point in time of any clock on the steady one: as far from now as it is there now. What is
+/// finer is rounded up; the extremes saturate.
+template <class Clock, class Duration>
+steady_time to_steady(std::chrono::time_point<Clock, Duration> t)
+{
+    std::chrono::nanoseconds const n = to_nanoseconds(t.time_since_epoch());
+    if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>)
+        return steady_time(n);
+    else
+    {
+        if (n == n.max() || n == n.min())
+            return steady_time(n);
+        // On the steady clock's type, as differences of two time points may run over.
+        auto const passed = to_nanoseconds(Clock::now().time_since_epoch());
+        auto const left = saturating_add(steady_time(n), -passed).time_since_epoch();
+        return saturating_add(std::chrono::steady_clock::now(), left);
+    }
 }
 
 struct timer_node
@@ -90,9 +110,12 @@ struct timer_node
 /// millisecond), which are kept in exact order. Knows no clock and no loop: the caller says
 /// what time it is. Not thread-safe.
 ///
-/// Invariant: an entry lies on the level of the highest group of six bits in which its tick
-/// differs from `now_`, so every level's first occupied slot is the next to come, and the
-/// lowest occupied level comes first.
+/// Invariants
+/// - An entry lies on the level of the highest group of six bits in which its tick differs from
+///   `now_`, so every level's first occupied slot is the next to come, and the lowest occupied
+///   level comes first.
+/// - The exception is the slot under way, whose entries move on one by one. Its time is `now_`, so
+///   nobody joins it, and until it is empty it comes before all other slots.
 class timer_queue
 {
   public:
@@ -118,8 +141,20 @@ class timer_queue
     /// never too late. `steady_time::max()` where nothing is queued.
     POLYLOOP_DECL steady_time next() const noexcept;
 
-    /// The earliest entry that is due at `now`, taken out; null where there is none.
-    POLYLOOP_DECL timer_node* pop_due(steady_time now);
+    /// The same, and exact where few entries share the next slot: for who has the time to look.
+    POLYLOOP_DECL steady_time next_exact() const noexcept;
+
+    /// The earliest entry that is due at `now`, taken out; null where there is none, or where
+    /// `budget` is spent before it is found. Each entry that is taken out or moved on costs one.
+    /// Entries that are left meanwhile, and those that join, come in order of time all the same.
+    POLYLOOP_DECL timer_node* pop_due(steady_time now, std::size_t& budget) noexcept;
+
+    /// The same with all the time it takes.
+    timer_node* pop_due(steady_time now) noexcept
+    {
+        std::size_t budget = static_cast<std::size_t>(-1);
+        return pop_due(now, budget);
+    }
 
   private:
     static constexpr unsigned level_bits = 6;
@@ -130,9 +165,16 @@ class timer_queue
     static std::uint64_t tick_of(steady_time t) noexcept;
     static steady_time time_of(std::uint64_t tick) noexcept;
 
+    static constexpr unsigned no_place = levels * slots;
+
     void link(timer_node& n, std::uint64_t tick) noexcept;
-    void advance(std::uint64_t tick);
-    bool first_slot(unsigned& level, unsigned& slot, std::uint64_t& start) const noexcept;
+    bool slot_under_way() const noexcept
+    {
+        return under_way_ != no_place && wheel_[under_way_];
+    }
+    bool advance(std::uint64_t tick) noexcept;
+    bool move_on() noexcept;
+    bool first_slot(unsigned& place, std::uint64_t& start) const noexcept;
 
     POLYLOOP_DECL void heap_push(timer_node& n);
     POLYLOOP_DECL void heap_erase(std::size_t i) noexcept;
@@ -142,6 +184,7 @@ class timer_queue
 
     std::uint64_t now_;
     std::size_t size_ = 0;
+    unsigned under_way_ = no_place; ///< the place of a slot whose entries are being moved on
     std::array<std::uint64_t, levels> occupied_{};
     std::array<timer_node*, levels * slots> wheel_{};
     std::vector<timer_node*> heap_;

@@ -68,7 +68,7 @@ class POLYLOOP_DECL timer_state : private timer_node, private ready_node
     std::size_t cancel_one();
     void cancel(timer_wait* w);
 
-    /// Takes it over. Throws `std::bad_alloc`.
+    /// Takes it over. Throws `std::bad_alloc`: then it is still the caller's.
     void add(timer_wait& w);
 
     friend void intrusive_ptr_add_ref(timer_state* s) noexcept
@@ -125,16 +125,30 @@ class timer_wait_of : private timer_wait
     using traits = std::allocator_traits<allocator>;
 
   public:
+    /// Strong guarantee, but for the handler: what is thrown leaves no wait, and nothing in the
+    /// cancellation slot.
     static void start(timer_state& s, Handler h)
     {
         allocator a(asio::get_associated_allocator(h));
-        timer_wait_of* const w = traits::allocate(a, 1);
-        ::new (static_cast<void*>(w)) timer_wait_of(s, std::move(h));
-        auto slot = asio::get_associated_cancellation_slot(w->handler_);
+        auto slot = asio::get_associated_cancellation_slot(h);
+        memory m{a, traits::allocate(a, 1)};
+        std::unique_ptr<timer_wait_of, destroyer> w(::new (static_cast<void*>(m.place))
+                                                        timer_wait_of(s, std::move(h)));
         if (slot.is_connected())
-            slot.assign([state = timer_ptr(&s), address = static_cast<timer_wait*>(w)](
+            slot.assign([state = timer_ptr(&s), address = static_cast<timer_wait*>(w.get())](
                             asio::cancellation_type) { state->cancel(address); });
-        s.add(*w);
+        try
+        {
+            s.add(*w);
+        }
+        catch (...)
+        {
+            if (slot.is_connected())
+                slot.clear();
+            throw;
+        }
+        w.release();
+        m.place = nullptr;
     }
 
   private:
@@ -180,6 +194,24 @@ class timer_wait_of : private timer_wait
             }
         asio::dispatch(ex, std::move(call));
     }
+
+    struct destroyer
+    {
+        void operator()(timer_wait_of* w) const noexcept
+        {
+            w->~timer_wait_of();
+        }
+    };
+    struct memory
+    {
+        ~memory()
+        {
+            if (place)
+                traits::deallocate(a, place, 1);
+        }
+        allocator& a;
+        timer_wait_of* place;
+    };
 
     Handler handler_;
     asio::executor_work_guard<executor> work_;

@@ -100,6 +100,7 @@ class POLYLOOP_DECL scheduler final : public task_registry
                     std::function<void(exception_context const&)> failed) override;
     std::vector<std::string> describe() const override;
     void unwind() noexcept override;
+    void tick() noexcept override;
     void detach() noexcept override;
 
   private:

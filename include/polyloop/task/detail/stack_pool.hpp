@@ -9,6 +9,7 @@
 #include <polyloop/task/detail/switch.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -38,8 +39,8 @@ struct stack_slot : execution
 
 /// Idle stacks, the last one in the first one out.
 ///
-/// Invariant: base <= floor <= top <= limit. What lies below the floor was not taken since the
-/// last `age`: the floor sinks only when it is met, so that counting costs nothing on the way.
+/// Invariant: base <= floor <= top <= limit <= end. What lies below the floor was not taken since
+/// the last `age`: the floor sinks only when it is met, so that counting costs nothing on the way.
 class stack_shelf
 {
   public:
@@ -71,8 +72,14 @@ class stack_shelf
 
     /// Lowers the floor; false where the shelf is empty.
     bool sink() noexcept;
-    /// Up to `most` places. False where there are as many, or no memory for more.
+    /// Up to `most` places, those that `shut` took among them. False where there are as many, or
+    /// no memory for more.
     bool grow(std::size_t most) noexcept;
+    /// No room before `grow` is asked again.
+    void shut() noexcept
+    {
+        limit_ = top_;
+    }
     /// Takes the `n` lowest, which idle longest, off: those at `begin` before this call.
     void drop_lowest(std::size_t n) noexcept;
     /// How many were not taken since the last call.
@@ -83,6 +90,7 @@ class stack_shelf
     stack_slot** top_ = nullptr;
     stack_slot** floor_ = nullptr;
     stack_slot** limit_ = nullptr;
+    stack_slot** end_ = nullptr; // of the places, where it is not shut
 };
 
 /// The stacks of one loop: carved from large mappings, a guard page below each, kept with their
@@ -98,7 +106,11 @@ class stack_shelf
 ///   whole.
 /// - The pool lives until its loop is gone and every stack is back; those of fibers that did not
 ///   end never are.
-class stack_pool
+/// - Idle stacks are watched by a timer of the loop, so that they go back though no fiber is
+///   spawned any more. There is none while nothing is idle: then the shelf is shut, so that the
+///   first stack that comes back begins the watch, and the others cost nothing. A timer would be
+///   work to an adopted `io_context`: there it is looked only now and then, as `tick` is called.
+class stack_pool : private timer_node, private ready_node
 {
   public:
     POLYLOOP_DECL stack_pool(loop_core& core, stack_entry first);
@@ -165,6 +177,13 @@ class stack_pool
     }
 
     ~stack_pool();
+    void watch() noexcept;
+    void watch_from_elsewhere() noexcept;
+    void watch_again(std::chrono::nanoseconds pause) noexcept;
+    void end_watch() noexcept;
+    void look() noexcept;
+    static void on_expire(timer_node* n);
+    static void on_due(ready_node* n, verb v);
     POLYLOOP_DECL stack_slot& get_slow();
     POLYLOOP_DECL void put_slow(stack_slot& s) noexcept;
     POLYLOOP_DECL void age() noexcept;
@@ -197,6 +216,9 @@ class stack_pool
     steady_time aged_at_{};
     std::size_t quota_ = 0; // found idle, and still to be let go of
     unsigned draws_ = 0;    // on loops of higher concurrency: when to age
+    bool const watches_;    // has a timer
+    bool came_ = false;     // its time has
+    std::atomic<bool> watched_ = false;
 
     std::mutex mutex_;
     std::vector<std::unique_ptr<stack_slab>> slabs_;

@@ -321,19 +321,11 @@ class deadline
     {
         return {kind::after, to_nanoseconds(d)};
     }
-    /// Of another clock: what is left there now, counted on the steady one.
+    /// Of another clock: see `to_steady`.
     template <class Clock, class Duration>
-    static deadline at(std::chrono::time_point<Clock, Duration> t) noexcept
+    static deadline at(std::chrono::time_point<Clock, Duration> t)
     {
-        if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>)
-            return {kind::at, to_nanoseconds(t.time_since_epoch())};
-        else
-        {
-            // On the steady clock's type, as differences of two time points may run over.
-            auto const now = to_nanoseconds(Clock::now().time_since_epoch());
-            auto const until = to_nanoseconds(t.time_since_epoch());
-            return after(saturating_add(steady_time(until), -now).time_since_epoch());
-        }
+        return {kind::at, to_steady(t).time_since_epoch()};
     }
 
     bool never() const noexcept
