@@ -6,20 +6,24 @@ usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
   --all       also a release build with a short run of example/run.sh, the sanitizers
-              (address and undefined behaviour with clang, threads with GCC), clang with a
-              shared library whose sockets are Asio's, valgrind on a part, a minute of
-              fuzzing, b2 (which makes a shared library, too), and the library used by two
-              other projects
-  --row NAME  one of these instead: debug release asan tsan clang valgrind fuzz b2
+              (address and undefined behaviour with clang, threads with GCC), the variants of
+              the library for other backends (with clang; select as a shared library),
+              valgrind on a part, a minute of fuzzing, b2 (which makes a shared library, too),
+              and the library used by other projects
+  --row NAME  one of these instead: debug release asan tsan select io_uring valgrind fuzz b2
               installed subdirectory; or repeat: the tests of signals and forks 200 times
+  --backend NAME
+              the tests on one backend: epoll (the row debug), select or io_uring
   --jobs N    processes at once, by default one per processor
 "
 
 source "$(dirname "${BASH_SOURCE[0]}")/support/setup.sh"
 
-all_packages=(clang-16 libclang-rt-16-dev valgrind libboost1.81-tools-dev)
+all_packages=(
+    clang-16 libclang-rt-16-dev liburing-dev pkg-config valgrind libboost1.81-tools-dev
+)
 
-every_row=(debug release asan tsan clang valgrind fuzz b2 installed subdirectory)
+every_row=(debug release asan tsan select io_uring valgrind fuzz b2 installed subdirectory)
 rows=() all=
 while (($#)); do
     case $1 in
@@ -28,6 +32,13 @@ while (($#)); do
             [[ " ${every_row[*]} repeat " == *" ${2-} "* ]] ||
                 { printf 'No such row: %s\n\n%s' "${2-}" "$usage" >&2; exit 2; }
             rows+=("$2"); shift ;;
+        --backend)
+            case ${2-} in
+                epoll) rows+=(debug) ;;
+                select | io_uring) rows+=("$2") ;;
+                *) printf 'No such backend: %s\n\n%s' "${2-}" "$usage" >&2; exit 2 ;;
+            esac
+            shift ;;
         --jobs) jobs=${2-}; shift $(($# > 1)) ;;
         --help) printf '%s' "$usage"; exit 0 ;;
         *) printf 'Unknown argument: %s\n\n%s' "$1" "$usage" >&2; exit 2 ;;
@@ -59,6 +70,17 @@ run_release()
     local result=$root/build/log/compare_policies.json
     example/run.sh --json "$result" --duration 0.3
     test -s "$result"
+}
+
+# Skipped, aloud, where the kernel refuses io_uring: no loop can be made there.
+run_io_uring()
+{
+    build io_uring backend_info
+    build/io_uring/example/backend_info || {
+        echo "io_uring SKIPPED: $(build/io_uring/example/backend_info | sed -n 's/^because: *//p')"
+        return 0
+    }
+    run_preset io_uring
 }
 
 # What is built for memcheck: that which knows of fibers' stacks, with little waiting.
@@ -101,14 +123,15 @@ run_repeat()
 
 run_b2()
 {
-    local flags=(-q "-j$jobs" toolset=gcc debug-symbols=off warnings=extra
-        warnings-as-errors=on)
+    local flags=(-q "-j$jobs" "--user-config=$root/test/support/user-config.jam"
+        toolset=clang-16 debug-symbols=off warnings=extra warnings-as-errors=on)
+    local variants=polyloop-backend=platform,select,io_uring
     b2 "${flags[@]}" polyloop test example
-    b2 "${flags[@]}" install "--prefix=$root/build/stage/b2" > /dev/null
+    b2 "${flags[@]}" install "$variants" "--prefix=$root/build/stage/b2" > /dev/null
     test -f build/stage/b2/include/polyloop.hpp
     test -f build/stage/b2/lib/libpolyloop.so
     cd test/consumer/b2
-    b2 "${flags[@]}" consumer
+    b2 "${flags[@]}" "$variants" consumer
 }
 
 # consumer NAME DIRECTORY OPTION...: another project, made from nothing each time.
@@ -121,18 +144,43 @@ consumer()
     "$directory/consumer"
 }
 
+# An install has all variants, static and shared. Each is used by CMake and by pkg-config.
 run_installed()
 {
-    local kind
-    for kind in debug shared; do
-        build "$kind" polyloop
-        rm -rf "build/stage/$kind"
-        cmake --install "build/$kind" --prefix "build/stage/$kind" > /dev/null
-        consumer "installed-$kind" installed "-DCMAKE_PREFIX_PATH=$root/build/stage/$kind"
+    local kind prefix name
+    for kind in static shared; do
+        prefix=$root/build/stage/$kind
+        cmake -S . -B "build/installed-$kind" -G Ninja -DCMAKE_BUILD_TYPE=Debug \
+            -DCMAKE_CXX_FLAGS_DEBUG= -DCMAKE_CXX_COMPILER=clang++-16 \
+            -DPOLYLOOP_BUILD_TESTS=OFF -DPOLYLOOP_BUILD_EXAMPLES=OFF -DPOLYLOOP_WERROR=ON \
+            "-DCMAKE_INSTALL_PREFIX=$prefix" \
+            "-DBUILD_SHARED_LIBS=$([[ $kind == static ]] || echo ON)"
+        cmake --build "build/installed-$kind" --parallel "$jobs"
+        rm -rf "$prefix"
+        cmake --install "build/installed-$kind" > /dev/null
+        for name in polyloop select io_uring; do
+            consumer "installed-$kind-$name" installed "-DCMAKE_PREFIX_PATH=$prefix" \
+                "-DBACKEND=$name"
+        done
+        for name in polyloop polyloop-select polyloop-io_uring; do
+            pkg_config_consumer "$prefix" "$name"
+        done
     done
     # Some distributions' compilers have flags of their own, and no say in the library's layout.
-    consumer installed-flags installed "-DCMAKE_PREFIX_PATH=$root/build/stage/debug" \
-        -DCMAKE_CXX_FLAGS=-fcf-protection=full
+    consumer installed-flags installed "-DCMAKE_PREFIX_PATH=$root/build/stage/static" \
+        -DBACKEND=polyloop -DCMAKE_CXX_FLAGS=-fcf-protection=full
+}
+
+# pkg_config_consumer PREFIX PACKAGE
+pkg_config_consumer()
+{
+    local flags program=build/consumer/$2
+    export PKG_CONFIG_PATH
+    PKG_CONFIG_PATH=$(dirname "$(find "$1" -name "$2.pc")")
+    read -ra flags <<< "$(pkg-config --cflags --libs "$2")"
+    g++ -std=c++20 test/consumer/main.cpp "${flags[@]}" \
+        "-Wl,-rpath,$(pkg-config --variable=libdir "$2")" -o "$program"
+    "$program"
 }
 
 run_subdirectory()
@@ -144,9 +192,34 @@ run_row()
 {
     set -e
     case $1 in
-        b2 | fuzz | installed | release | repeat | subdirectory | valgrind) "run_$1" ;;
+        b2 | fuzz | installed | io_uring | release | repeat | subdirectory | valgrind) "run_$1" ;;
         *) run_preset "$1" ;;
     esac
+}
+
+# The suite on each backend, as ctest told it.
+variants()
+{
+    local row name log counts passed
+    for row in "${rows[@]}"; do
+        case $row in
+            debug) name=epoll ;;
+            select | io_uring) name=$row ;;
+            *) continue ;;
+        esac
+        log=$logs/$row.log
+        if grep -q "^$row SKIPPED" "$log"; then
+            printf '%-10s %s\n' "$name" "$(grep "^$row SKIPPED" "$log")"
+            continue
+        fi
+        counts=$(sed -n 's/.* \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log")
+        [[ $counts ]] || continue
+        passed=$((${counts#* } - ${counts% *}))
+        printf '%-10s %3d tests, %3d passed, %d skipped\n' "$name" "${counts#* }" "$passed" \
+            "$(grep -c '(Disabled)\|(Skipped)' "$log")"
+        sed -n 's/^SKIPPED HERE: /           skipped: /p' "$log" | sort -u
+    done
+    echo
 }
 
 # -- the run --------------------------------------------------------------------------------
@@ -181,6 +254,7 @@ done
 
 if ((${#rows[@]} > 1)); then
     printf '\n%s\n' "$table"
+    variants
     # What ctest said at the end of the first row.
     [[ $failed ]] || sed -n '/tests passed/,$p' "$logs/${rows[0]}.log"
 fi

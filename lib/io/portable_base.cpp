@@ -201,7 +201,10 @@ void portable_base::connect_to(int family, int protocol, void const* to, std::si
                 ec = s->wait(direction::write, limit(), cancels);
             if (!ec)
                 ec = *s->connected();
-            if (ec || family != AF_UNIX || s->has_peer())
+            // A full listener makes io_uring say so, and a reactor claim that it is connected.
+            bool const full = family == AF_UNIX &&
+                              (ec == asio::error::try_again || (!ec && !s->has_peer()));
+            if (!full)
                 break;
             // The system does not tell when there is room again in the listener's queue.
             ec = s->pause(limit().or_after(pause), cancels);

@@ -4,12 +4,22 @@
 
 #include <polyloop/loop/backend.hpp>
 
-#include <boost/asio/detail/config.hpp>
+#include <polyloop/loop/detail/kernel.hpp>
 
 #include <array>
 #include <ostream>
 
 namespace polyloop {
+namespace detail {
+
+char const POLYLOOP_VARIANT = 0;
+
+// Two variants in one program would share the inline functions of Asio, which they see differently.
+// Linked statically they meet here.
+extern POLYLOOP_DECL char const only_one_polyloop_library_fits_into_a_program;
+char const only_one_polyloop_library_fits_into_a_program = 0;
+
+} // namespace detail
 
 backend current_backend() noexcept
 {
@@ -63,10 +73,36 @@ std::ostream& operator<<(std::ostream& out, backend b)
 
 backend_info describe_backend()
 {
-    backend const which = current_backend();
-    return {which, "Asio was compiled for " + std::string(to_string(which)) +
-                       (is_proactor(which) ? ", which waits for completion"
-                                           : ", which waits for readiness")};
+    backend_info info{current_backend(), {}};
+    detail::kernel_offer const uring = detail::probe_io_uring();
+    switch (info.which)
+    {
+    case backend::io_uring:
+        info.available = uring.available;
+        info.reason = "Asio was compiled for io_uring, which waits for completion; ";
+        info.reason += uring.available ? "the kernel serves it"
+                                       : "the kernel does not serve it: " + uring.reason;
+        break;
+    case backend::iocp:
+        info.reason = "Asio was compiled for iocp, Windows' own, which waits for completion";
+        break;
+    case backend::select:
+        info.reason = "Asio was compiled for select, which waits for readiness, of descriptors "
+                      "below " +
+                      std::to_string(detail::select_limit()) + " only";
+        break;
+    default:
+        info.reason = "Asio was compiled for " + std::string(to_string(info.which)) +
+                      ", which waits for readiness";
+    }
+    if (info.which == backend::epoll || info.which == backend::select)
+    {
+        if (uring.available)
+            info.reason += "; the kernel serves io_uring as well";
+        else if (uring.known)
+            info.reason += "; the kernel does not serve io_uring: " + uring.reason;
+    }
+    return info;
 }
 
 } // namespace polyloop

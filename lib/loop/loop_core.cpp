@@ -4,6 +4,8 @@
 
 #include <polyloop/loop/detail/loop_core.hpp>
 
+#include <polyloop/loop/backend.hpp>
+
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
@@ -52,6 +54,21 @@ loop_options checked(loop_options o, asio::io_context const* borrowed)
 int concurrency_hint(loop_options const& o)
 {
     return o.locking ? static_cast<int>(o.concurrency) : BOOST_ASIO_CONCURRENCY_HINT_UNSAFE;
+}
+
+/// With the first one Asio sets up what it waits with, which the kernel may refuse.
+std::unique_ptr<asio::steady_timer> first_timer(asio::io_context& io)
+{
+    try
+    {
+        return std::make_unique<asio::steady_timer>(io);
+    }
+    catch (boost::system::system_error const&)
+    {
+        if (backend_info const b = describe_backend(); !b.available)
+            throw_error(error::backend_unavailable, b.reason);
+        throw;
+    }
 }
 
 /// One node as one handler, for loops of higher concurrency.
@@ -157,7 +174,7 @@ loop_core::loop_core(event_loop& facade, asio::io_context* borrowed, loop_option
         owned_ = std::make_unique<asio::io_context>(concurrency_hint(options_));
         io_ = owned_.get();
     }
-    timer_ = std::make_unique<asio::steady_timer>(*io_);
+    timer_ = first_timer(*io_);
     set_debug(options_.debug ? *options_.debug : debug_from_environment());
 }
 

@@ -14,6 +14,11 @@ void insist(bool proactor, char const* name)
     backend const b = current_backend();
     if (is_proactor(b) == proactor)
         return;
+    // The names that CMake and pkg-config know; the platform's own variant has no suffix.
+    char const* const variant = proactor && b == backend::epoll
+                                    ? " (polyloop::io_uring)"
+                                : proactor ? ""
+                                           : " (polyloop::polyloop, polyloop::select)";
     std::string fitting;
     for (backend const other : known_backends())
         if (is_proactor(other) == proactor)
@@ -22,7 +27,7 @@ void insist(bool proactor, char const* name)
                         std::string(name) + ": this build uses " + std::string(to_string(b)) +
                             ", which waits for " +
                             (proactor ? "readiness" : "completion") +
-                            "; take the default policy, or a build for one of: " + fitting);
+                            "; take the default policy, or link a variant for one of: " + fitting + variant);
 }
 
 } // namespace

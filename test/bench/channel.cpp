@@ -7,23 +7,23 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/context/detail/fcontext.hpp>
 #include <boost/fiber/buffered_channel.hpp>
 #include <boost/fiber/fiber.hpp>
 #include <boost/fiber/unbuffered_channel.hpp>
 
-#if __has_include(<polyloop/sync/channel.hpp>)
 #include <polyloop/sync/channel.hpp>
 #include <polyloop/task/spawn.hpp>
-#if __has_include(<polyloop/task/timeout.hpp>)
 #include <polyloop/task/timeout.hpp>
-#endif
-#endif
 
 #include <chrono>
 #include <memory>
+#include <variant>
 
 namespace
 {
@@ -83,7 +83,6 @@ void round_trips(benchmark::State& state, Channel& there, Channel& back,
 
 // -- polyloop
 
-#if __has_include(<polyloop/sync/channel.hpp>)
 template <class Receive>
 void on_polyloop(benchmark::State& state, int per_iteration, Receive receive)
 {
@@ -116,15 +115,12 @@ void ours_deadline(benchmark::State& state)
 }
 BENCHMARK(ours_deadline)->Name("wait_with_deadline/polyloop");
 
-#if __has_include(<polyloop/task/timeout.hpp>)
 void ours_timeout(benchmark::State& state)
 {
     on_polyloop(state, 2,
         [](auto& c) { return polyloop::timeout(30s, [&] { return c.receive(); }); });
 }
 BENCHMARK(ours_timeout)->Name("wait_with_deadline/polyloop_timeout");
-#endif
-#endif
 
 // -- Boost.Fiber
 
@@ -205,5 +201,99 @@ void asio_channels(benchmark::State& state)
     io.run();
 }
 BENCHMARK(asio_channels)->Name("channel_round_trip/asio_channel");
+
+/// Both sides receive in the given way: a wait each.
+template <class Receive>
+coroutine answer_waits(asio_channel& there, asio_channel& back, Receive receive)
+{
+    for (int item; (item = co_await receive(there)) != last;)
+        co_await back.async_send({}, item + 1, await);
+}
+
+template <class Receive>
+coroutine ask_waits(
+    benchmark::State& state, asio_channel& there, asio_channel& back, Receive receive)
+{
+    int item = 0;
+    while (state.KeepRunningBatch(2))
+    {
+        co_await there.async_send({}, item & 0xffff, await);
+        item = co_await receive(back);
+    }
+    co_await there.async_send({}, last, await);
+}
+
+template <class Receive>
+void asio_waits(benchmark::State& state, Receive receive)
+{
+    bench::asio_loop io;
+    asio_channel there(io.get_executor(), 1), back(io.get_executor(), 1);
+    asio::co_spawn(io.get_executor(), answer_waits(there, back, receive), asio::detached);
+    asio::co_spawn(io.get_executor(), ask_waits(state, there, back, receive), asio::detached);
+    io.run();
+}
+
+using receiving = asio::awaitable<int, bench::asio_executor>;
+
+receiving plain_receive(asio_channel& c)
+{
+    co_return co_await c.async_receive(await);
+}
+
+/// Asio's documented way before it had cancel_after: whichever is first cancels the other.
+receiving limited_receive(asio_channel& c)
+{
+    using namespace asio::experimental::awaitable_operators;
+    asio::basic_waitable_timer<std::chrono::steady_clock,
+        asio::wait_traits<std::chrono::steady_clock>, bench::asio_executor>
+        timer(c.get_executor(), 30s);
+    auto const first = co_await (c.async_receive(await) || timer.async_wait(await));
+    co_return std::get<0>(first);
+}
+
+void asio_wait(benchmark::State& state)
+{
+    asio_waits(state, plain_receive);
+}
+BENCHMARK(asio_wait)->Name("wait/asio_coroutines");
+
+void asio_deadline(benchmark::State& state)
+{
+    asio_waits(state, limited_receive);
+}
+BENCHMARK(asio_deadline)->Name("wait_with_deadline/asio_coroutines");
+
+// -- and between fibers of asio::spawn, which hold their stacks
+
+using yield_context = asio::basic_yield_context<bench::asio_executor>;
+
+void asio_spawn(benchmark::State& state)
+{
+    bench::asio_loop io;
+    asio_channel there(io.get_executor(), 1), back(io.get_executor(), 1);
+    asio::spawn(
+        io.get_executor(),
+        [&](yield_context yield)
+        {
+            for (int item; (item = there.async_receive(yield)) != last;)
+                back.async_send({}, item + 1, yield);
+        },
+        asio::detached);
+    asio::spawn(
+        io.get_executor(),
+        [&](yield_context yield)
+        {
+            int item = 0;
+            for (auto _ : state)
+            {
+                there.async_send({}, item & 0xffff, yield);
+                item = back.async_receive(yield);
+            }
+            there.async_send({}, last, yield);
+        },
+        asio::detached);
+    io.run();
+}
+BENCHMARK(asio_spawn)->Name("channel_round_trip/asio_spawn");
 
 } // namespace

@@ -28,6 +28,15 @@ class Absent(Exception):
     """This build has no such server."""
 
 
+# What one server does wrong shall not cost the figures of the others.
+FAILURES = (RuntimeError, ValueError, OSError, subprocess.SubprocessError)
+
+
+def failed(result, name, error):
+    print(f"{name}: {error}", file=sys.stderr)
+    result[name] = {"error": str(error).strip().splitlines()[0] or type(error).__name__}
+
+
 class Servers:
     def __init__(self, directory, quick):
         self.server = os.path.join(directory, "polyloop_bench_echo")
@@ -124,23 +133,33 @@ def measure(directory, quick, wanted):
                 if wanted.search(name):
                     cases.append((name, system, connections, idle))
 
-    absent = set()
+    absent, bad = set(), set()
     for number, (name, *case) in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {name}: instructions", file=sys.stderr)
         try:
             result[name] = {"instructions": servers.instructions(*case)}
         except Absent:
             absent.add(name)
+        except FAILURES as e:
+            failed(result, name, e)
+            bad.add(name)
     # In turn, so that a slow minute of the machine is everybody's. How often a server looks for
     # events in vain depends on who is the faster, it or the load, so that differs too.
     rounds = 7 if not quick else 3
     for number in range(1, rounds + 1):
         print(f"[{number}/{rounds}] processor time and calls of all servers", file=sys.stderr)
         for name, *case in cases:
-            if name not in absent:
+            if name in absent | bad:
+                continue
+            try:
                 result[name].setdefault("all_times", []).append(servers.time(*case))
                 result[name].setdefault("all_calls", []).append(servers.calls(*case))
-    for figures in result.values():
+            except FAILURES as e:
+                failed(result, name, e)
+                bad.add(name)
+    for name, figures in result.items():
+        if name in bad:
+            continue
         figures["time"] = min(figures["all_times"])
         # A hundredth of a call is as fine as this can tell.
         figures["calls"] = round(statistics.median(figures["all_calls"]), 2)

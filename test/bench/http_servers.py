@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 
+import echo
+
 HTTP_SYSTEMS = (
     "beast_callbacks",
     "beast_callbacks_without_limits",
@@ -148,12 +150,21 @@ def measure(directory, quick, wanted):
     for number in range(1, rounds + 1):
         if result:
             print(f"[{number}/{rounds}] HTTP, and one connection", file=sys.stderr)
-        for name, *case in cases:
-            result[name]["all_times"].append(machine.http(*case))
-        for name, *case in writes:
-            spent, real = machine.write(*case)
-            result[name]["all_times"].append(spent)
-            result[name]["real"] = min(real, result[name].get("real", real))
+        for name, *case in cases + writes:
+            figures = result[name]
+            if "error" in figures:
+                continue
+            try:
+                if name.startswith("http"):
+                    figures["all_times"].append(machine.http(*case))
+                    continue
+                spent, real = machine.write(*case)
+                figures["all_times"].append(spent)
+                figures["real"] = min(real, figures.get("real", real))
+            except echo.FAILURES as e:
+                echo.failed(result, name, e)
     for figures in result.values():
+        if "error" in figures:
+            continue
         figures["time"] = min(figures["all_times"])
     return result

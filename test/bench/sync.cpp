@@ -8,15 +8,12 @@
 #include <boost/fiber/mutex.hpp>
 #include <boost/fiber/operations.hpp>
 
-#if __has_include(<polyloop/sync/semaphore.hpp>)
 #include <polyloop/sync/condition_variable.hpp>
 #include <polyloop/sync/event.hpp>
 #include <polyloop/sync/mutex.hpp>
 #include <polyloop/sync/semaphore.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
-#define POLYLOOP_BENCH_SYNC
-#endif
 
 #include <memory>
 #include <mutex>
@@ -99,7 +96,6 @@ struct boost_fiber
     static void yield() { boost::this_fiber::yield(); }
 };
 
-#ifdef POLYLOOP_BENCH_SYNC
 struct ours
 {
     using mutex = polyloop::mutex;
@@ -119,7 +115,6 @@ struct ours
     }
     static void yield() { polyloop::this_fiber::yield(); }
 };
-#endif
 
 // -- the scenarios
 
@@ -270,11 +265,9 @@ BENCHMARK(condition_round_trip<boost_fiber>)->Name("condition_round_trip/boost_f
 BENCHMARK(semaphore_round_trip<boost_fiber>)->Name("semaphore_round_trip/boost_fiber");
 BENCHMARK(event_round_trip<boost_fiber>)->Name("event_round_trip/boost_fiber");
 
-#ifdef POLYLOOP_BENCH_SYNC
 BENCHMARK(mutex_round_trip<ours>)->Name("mutex_round_trip/polyloop");
 BENCHMARK(condition_round_trip<ours>)->Name("condition_round_trip/polyloop");
 BENCHMARK(semaphore_round_trip<ours>)->Name("semaphore_round_trip/polyloop");
 BENCHMARK(event_round_trip<ours>)->Name("event_round_trip/polyloop");
-#endif
 
 } // namespace

@@ -5,6 +5,7 @@
 // example/echo_server over real sockets.
 #define BOOST_TEST_MODULE example_echo_server
 
+#include "support/policies.hpp"
 #include "support/process.hpp"
 
 #include <boost/asio/io_context.hpp>
@@ -76,8 +77,8 @@ void check_it_echoes(tcp::endpoint const& where)
             BOOST_TEST(echoes(c, message(size, ++seed)));
 }
 
-std::string const policies[] = {"default", "selector", "strand loops=1", "strand loops=2",
-    "fiber", "fiber loops=2 placement=least_tasks", "fiber loops=3 placement=two_choices",
+std::string const policies[] = {"default", test::name_of_this_kind, "strand loops=1",
+    "strand loops=2", "fiber", "fiber loops=2 placement=least_tasks", "fiber loops=3 placement=two_choices",
     "shared loops=1", "shared loops=2"};
 
 std::string const some_policies[] = {

@@ -5,8 +5,11 @@
 // The short examples, each run as a process of its own.
 #define BOOST_TEST_MODULE example_programs
 
+#include "support/policies.hpp"
 #include "support/process.hpp"
 #include "support/sanitizers.hpp"
+
+#include <polyloop/loop/backend.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -35,7 +38,7 @@ bool contains(std::string const& text, std::string const& part)
     return text.find(part) != text.npos;
 }
 
-std::string const policies[] = {"default", "selector", "strand loops=2",
+std::string const policies[] = {"default", test::name_of_this_kind, "strand loops=2",
     "fiber loops=2 placement=least_tasks", "shared loops=2"};
 } // namespace
 
@@ -67,6 +70,23 @@ BOOST_AUTO_TEST_CASE(a_policy_that_hands_out_one_prepared_loop)
     BOOST_TEST(p.err() == "");
     BOOST_TEST(contains(p.out(), "ran on prepared, 1 signal, 1 error\n"));
     BOOST_TEST(contains(p.out(), "again: the prepared loop was given out"));
+}
+
+BOOST_AUTO_TEST_CASE(backend_info_says_what_a_loop_waits_with)
+{
+    process p(program("backend_info"));
+    BOOST_TEST(p.wait() == 0);
+    BOOST_TEST(p.err() == "");
+    polyloop::backend const here = polyloop::current_backend();
+    std::string const name(to_string(here));
+    BOOST_TEST(contains(p.out(), "backend:   " + name + " ("));
+    BOOST_TEST(contains(p.out(), "Asio was compiled for " + name));
+    BOOST_TEST(contains(p.out(), "ran\n"));
+    bool const completes = is_proactor(here);
+    BOOST_TEST(contains(p.out(), completes ? "proactor:  accepted" : "selector:  accepted"));
+    BOOST_TEST(contains(p.out(), completes ? "selector:  refused, " : "proactor:  refused, "));
+    process wrong(program("backend_info"), {"--fast"});
+    BOOST_TEST(wrong.wait() == 2);
 }
 
 BOOST_DATA_TEST_CASE(a_policy_that_counts_and_logs, data::make(policies), policy)

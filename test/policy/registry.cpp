@@ -12,6 +12,7 @@
 
 #include "support/environment.hpp"
 #include "support/error.hpp"
+#include "support/policies.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -88,7 +89,7 @@ BOOST_AUTO_TEST_CASE(each_kind_of_bad_text_shows_the_word_and_what_is_known)
 {
     struct bad
     {
-        char const* text;
+        std::string text;
         std::initializer_list<std::string_view> shown;
     };
     bad const all[] = {
@@ -122,7 +123,7 @@ BOOST_AUTO_TEST_CASE(each_kind_of_bad_text_shows_the_word_and_what_is_known)
         {"strand threads=2", {"\"threads=2\"", "strand", "loops"}},
         {"shared placement=by_key", {"\"placement=by_key\"", "shared", "loops", "pin"}},
         {"default loops=2", {"\"loops=2\"", "default", "no options"}},
-        {"selector pin=on", {"\"pin=on\""}},
+        {std::string(test::name_of_this_kind) + " pin=on", {"\"pin=on\""}},
         {"fiber\nloops=2", {"fiber\nloops=2"}},
     };
     auto const in_force = get_event_loop_policy();

@@ -93,8 +93,8 @@ struct knows_none : Policy
     }
 };
 
-using policies = boost::mpl::list<default_policy, selector_policy, strand_policy, fiber_policy,
-                                  shared_policy>;
+using policies = boost::mpl::list<default_policy, test::policy_of_this_kind, strand_policy,
+                                  fiber_policy, shared_policy>;
 
 } // namespace
 

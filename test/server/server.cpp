@@ -633,7 +633,7 @@ BOOST_AUTO_TEST_CASE(out_of_descriptors_it_reports_once_backs_off_and_goes_on)
             ::close(fd);
         BOOST_TEST(echoed(second, "and the other") == "and the other");
         ::setrlimit(RLIMIT_NOFILE, &before);
-        BOOST_TEST(r.say("accepts connections again"));
+        BOOST_TEST(r.say("accepts connections again"), r.text);
         std::size_t const at = r.text.find("cannot accept");
         BOOST_TEST(r.text.find("cannot accept", at + 1) == std::string::npos);
         s.close();

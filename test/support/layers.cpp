@@ -110,7 +110,7 @@ bool is_known_kind(std::string_view file)
 {
     auto const extension = fs::path(file).extension();
     return extension == ".hpp" || extension == ".ipp" || extension == ".cpp" ||
-        file == "lib/config.cmake.in";
+        file == "lib/config.cmake.in" || file == "lib/polyloop.pc.in";
 }
 
 // Why an #include in `file` is none of ours to allow; empty if it is.

@@ -5,14 +5,25 @@
 #ifndef POLYLOOP_TEST_SUPPORT_POLICIES_HPP
 #define POLYLOOP_TEST_SUPPORT_POLICIES_HPP
 
+#include <polyloop/policy/default_policy.hpp>
 #include <polyloop/policy/registry.hpp>
 #include <polyloop/runner/runner.hpp>
 
+#include <boost/asio/detail/config.hpp>
 #include <boost/test/unit_test.hpp>
 
 #include <utility>
 
 namespace test {
+
+/// The policy that insists on this build's kind of backend.
+#if defined(BOOST_ASIO_HAS_IOCP) || defined(BOOST_ASIO_HAS_IO_URING_AS_DEFAULT)
+using policy_of_this_kind = polyloop::proactor_policy;
+inline constexpr char const* name_of_this_kind = "proactor";
+#else
+using policy_of_this_kind = polyloop::selector_policy;
+inline constexpr char const* name_of_this_kind = "selector";
+#endif
 
 /// The policies under which everything has to work: one loop, several, and one of several
 /// threads.

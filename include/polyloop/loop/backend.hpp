@@ -40,9 +40,16 @@ POLYLOOP_DECL std::ostream& operator<<(std::ostream&, backend);
 struct backend_info
 {
     backend which;
-    std::string reason; ///< why it is this one, in a sentence
+    /// Why it is this one, what the kernel offers, and what was refused, by whom.
+    std::string reason;
+    /// The running kernel serves it. Where not, no loop can be made: its constructor throws
+    /// `error::backend_unavailable` with this reason.
+    bool available = true;
 };
 
+/// The backend of this build, and how it stands with the running kernel, which is asked by each
+/// call: of io_uring it is made sure that one can be set up (a sysctl, a seccomp filter or a
+/// limit may refuse it). Thread-safe; a few system calls.
 POLYLOOP_DECL backend_info describe_backend();
 
 } // namespace polyloop

@@ -9,10 +9,7 @@
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/use_fiber.hpp>
 
-#if __has_include(<polyloop/task/timeout.hpp>)
 #include <polyloop/task/timeout.hpp>
-#define POLYLOOP_BENCH_TIMEOUT
-#endif
 #include <polyloop/io/tcp_stream.hpp>
 
 #include <boost/asio/awaitable.hpp>
@@ -53,11 +50,9 @@ void serve(echo::sockets const& sockets, Start start)
 template <bool Idle>
 std::size_t receive(polyloop::tcp::socket& s, asio::mutable_buffer where, error_code& ec)
 {
-#ifdef POLYLOOP_BENCH_TIMEOUT
     if constexpr (Idle)
         return s.async_read_some(where, polyloop::use_fiber(echo::idle_limit)[ec]);
     else
-#endif
         return s.async_read_some(where, polyloop::use_fiber[ec]);
 }
 
@@ -90,12 +85,10 @@ void serve_fibers(echo::sockets const& sockets)
 template <bool Idle>
 asio::awaitable<std::size_t> receive(polyloop::tcp::socket& s, asio::mutable_buffer where)
 {
-#ifdef POLYLOOP_BENCH_TIMEOUT
     if constexpr (Idle)
         return polyloop::timeout(echo::idle_limit,
             [&s, where] { return s.async_read_some(where, asio::use_awaitable); });
     else
-#endif
         return s.async_read_some(where, asio::use_awaitable);
 }
 
@@ -128,13 +121,8 @@ void serve_coroutines(echo::sockets const& sockets)
         });
 }
 
-#ifdef POLYLOOP_BENCH_TIMEOUT
 constexpr auto fibers_idle = serve_fibers<true>;
 constexpr auto coroutines_idle = serve_coroutines<true>;
-#else
-constexpr void (*fibers_idle)(echo::sockets const&) = nullptr;
-constexpr void (*coroutines_idle)(echo::sockets const&) = nullptr;
-#endif
 
 // -- sockets made for fibers
 

@@ -6,9 +6,11 @@
 #define POLYLOOP_IO_DETAIL_TRANSPORT_HPP
 
 // The one place that chooses what the sockets of this room are made of: an epoll of their own, or
-// the sockets of Asio, on any system and backend, which POLYLOOP_IO_PORTABLE asks for.
+// the sockets of Asio on any other backend, or where POLYLOOP_IO_PORTABLE asks for them.
 
-#if defined(__linux__) && !defined(POLYLOOP_IO_PORTABLE)
+#include <polyloop/config.hpp>
+
+#if defined(BOOST_ASIO_HAS_EPOLL) && !defined(POLYLOOP_IO_PORTABLE)
 
 #include <polyloop/io/detail/datagram_base.hpp>
 #include <polyloop/io/detail/stream_base.hpp>
