@@ -63,8 +63,8 @@ class readiness::watcher
   private:
     using reactor = asio::detail::reactor;
 
-    /// Invariant: it is queued, in the reactor or by that in the scheduler, but while its completion
-    /// runs; so it deletes itself where it finds its owner gone, or is destroyed.
+    /// Invariant: it is queued, in the reactor or by that in the scheduler, but while its
+    /// completion runs; so it deletes itself where it finds its owner gone, or is destroyed.
     struct operation : asio::detail::reactor_op
     {
         explicit operation(watcher& w)

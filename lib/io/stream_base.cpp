@@ -136,8 +136,8 @@ BOOST_NOINLINE std::size_t stream_base::transfer(std::size_t wanted, error_code&
     }
 }
 
-/// What nearly every operation is: of a fiber on its own single loop, without a limit, with one wait
-/// at most. `transfer` does all others, and what this one leaves undone.
+/// What nearly every operation is: of a fiber on its own single loop, without a limit, with one
+/// wait at most. `transfer` does all others, and what this one leaves undone.
 template <direction Way, class Call>
 BOOST_FORCEINLINE std::size_t stream_base::transfer_near(thread_frame const& frame,
                                                          std::size_t wanted, error_code& ec,
@@ -281,8 +281,8 @@ error_code result_of_connect(descriptor& d)
     return result == 0 ? error_code() : system_error(result);
 }
 
-/// To a local listener whose queue is full. The system does not tell when there is room again: it is
-/// asked now and then.
+/// To a local listener whose queue is full. The system does not tell when there is room again: it
+/// is asked now and then.
 error_code connect_when_there_is_room(descriptor& d, ::sockaddr const* to, ::socklen_t size,
                                       deadline limit, unsigned cancels)
 {

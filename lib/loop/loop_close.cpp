@@ -200,8 +200,8 @@ void loop_core::discard_ready() noexcept
         n->act(n, ready_node::verb::discard);
 }
 
-/// In a child: closed, so that nothing is handed over any more, as that would wake the parent by the
-/// descriptors that both have. What there is stays. Locks may have been other threads'.
+/// In a child: closed, so that nothing is handed over any more, as that would wake the parent by
+/// the descriptors that both have. What there is stays. Locks may have been other threads'.
 void loop_core::forked(void* self) noexcept
 {
     auto& core = *static_cast<loop_core*>(self);

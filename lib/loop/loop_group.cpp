@@ -76,8 +76,8 @@ void loop_group::run(event_loop& loop) noexcept
     }
 }
 
-/// In a child the threads are not there to be joined. Their handles are kept: who ends one has to have
-/// joined it.
+/// In a child the threads are not there to be joined. Their handles are kept: who ends one has to
+/// have joined it.
 void loop_group::leave_to_parent() noexcept
 {
     struct kept

@@ -73,7 +73,8 @@ void loop_core::arm_until(steady_time next)
     }
     if (armed_ && armed_at_ <= next)
         return;
-    // A wait that cannot begin, for want of memory, leaves nothing armed: the next timer tries again.
+    // A wait that cannot begin, for want of memory, leaves nothing armed: the next timer tries
+    // again.
     armed_ = false;
     timer_->expires_at(next);
     timer_->async_wait(timer_handler{core_ptr(this), ++timer_generation_});

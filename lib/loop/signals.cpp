@@ -314,7 +314,8 @@ std::shared_ptr<signal_watch> signal_watch::start(loop_core& core, rank r,
 
 signal_watch::signal_watch(loop_core& core, rank r, std::function<void(int)> f)
     : core_(&core), rank_(r),
-      told_(std::make_shared<std::function<void(int)> const>(std::move(f))), port_(&signal_table::get().open()),
+      told_(std::make_shared<std::function<void(int)> const>(std::move(f))),
+      port_(&signal_table::get().open()),
       readable_(core.io())
 {
     int const own = ::fcntl(port_->descriptor, F_DUPFD_CLOEXEC, 0);

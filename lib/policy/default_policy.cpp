@@ -14,20 +14,21 @@ void insist(bool proactor, char const* name)
     backend const b = current_backend();
     if (is_proactor(b) == proactor)
         return;
-    // The names that CMake and pkg-config know; the platform's own variant has no suffix.
-    char const* const variant = proactor && b == backend::epoll
-                                    ? " (polyloop::io_uring)"
-                                : proactor ? ""
-                                           : " (polyloop::polyloop, polyloop::select)";
     std::string fitting;
     for (backend const other : known_backends())
         if (is_proactor(other) == proactor)
             fitting += (fitting.empty() ? "" : ", ") + std::string(to_string(other));
+    // Where both kinds are of one platform: the names that CMake knows.
+    char const* variants = "";
+    if (!proactor)
+        variants = " (polyloop::polyloop, polyloop::select)";
+    else if (b == backend::epoll || b == backend::select)
+        variants = " (polyloop::io_uring)";
     detail::throw_error(error::backend_unavailable,
                         std::string(name) + ": this build uses " + std::string(to_string(b)) +
-                            ", which waits for " +
-                            (proactor ? "readiness" : "completion") +
-                            "; take the default policy, or link a variant for one of: " + fitting + variant);
+                            ", which waits for " + (proactor ? "readiness" : "completion") +
+                            "; take the default policy, or link a variant for one of: " +
+                            fitting + variants);
 }
 
 } // namespace

@@ -286,13 +286,14 @@ event_loop& shared_policy::place(placement_request const&)
 void shared_policy::start(std::shared_ptr<event_loop> main)
 {
     check_main(main.get());
+    auto made = std::make_unique<helpers>(); // what throws leaves the policy as it was
     {
         std::lock_guard const lock(mutex_);
         if (main_)
             refuse_second_run();
         main_ = main;
     }
-    helpers_ = std::make_unique<helpers>();
+    helpers_ = std::move(made);
     try
     {
         // Of a loop that was made elsewhere, only as many threads as it allows.

@@ -157,7 +157,8 @@ void interruptible_run::operator()(task_base& main, unsigned stops)
     catch (...)
     {
         p.end();
-        if (p.forced)
+        // One that came along with what ended the run, or before the main task met it.
+        if (leave() != 0 || p.forced)
             throw_error(error::interrupted);
         throw;
     }

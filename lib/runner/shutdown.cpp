@@ -88,8 +88,8 @@ void shutdown::run_main_until(std::shared_ptr<gate> const& g)
         *rung = true;
         m->stop();
     });
-    // Asked under the lock that `stop` takes: a stop that comes when the time is over, and that other
-    // threads of the loop take before this one is back, is seen here all the same.
+    // Asked under the lock that `stop` takes: a stop that comes when the time is over, and that
+    // other threads of the loop take before this one is back, is seen here all the same.
     struct question
     {
         gate& answers;

@@ -11,6 +11,8 @@
 #include "support/sanitizers.hpp"
 #include "support/seeds.hpp"
 
+#include <polyloop/loop/backend.hpp>
+
 #include <boost/asio/error.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/test/data/test_case.hpp>
@@ -490,8 +492,9 @@ BOOST_DATA_TEST_CASE(a_flood_of_connections, data::make(policies), policy)
         s.check_unharmed(); // although the clients are still there
         if (after_a_part == 0)
             after_a_part = resident_kib(s.program());
-        if (at_full_speed)
-            BOOST_TEST(contains(s.errors(), "Too many open files")); // it had all it can have
+        // It had all that it can have. On select it does not come to that, being slower.
+        if (at_full_speed && polyloop::current_backend() != polyloop::backend::select)
+            BOOST_TEST(contains(s.errors(), "Too many open files"));
     }
     if (at_full_speed)
     {

@@ -127,7 +127,8 @@ class basic_socket : public Transport
             this->get_executor());
     }
 
-    /// What is open as a `Socket` of Asio's, which did not take it if this throws: it is closed then.
+    /// What is open as a `Socket` of Asio's, which did not take it if this throws: it is closed
+    /// then.
     template <class Socket>
     Socket hand_over()
     {

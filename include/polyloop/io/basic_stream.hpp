@@ -43,7 +43,8 @@ namespace polyloop {
 /// and plain threads may use it while that loop runs.
 ///
 /// Thread safety: one reader and one writer, or one who connects, with `cancel`, `close` and
-/// `is_open` at once, from any thread; else as any object. It may be moved while nobody waits in it.
+/// `is_open` at once, from any thread; else as any object. It may be moved while nobody waits in
+/// it.
 template <class Protocol>
 class basic_stream : public basic_socket<Protocol, detail::stream_transport>
 {
@@ -84,8 +85,9 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
     basic_stream(basic_stream&&) noexcept = default;
     basic_stream& operator=(basic_stream&&) noexcept = default;
 
-    /// Hands the connection over to Asio; the stream is closed then. Nobody may use it meanwhile. Throws
-    /// `bad_descriptor`, and the system's error where Asio cannot take it, which ends the connection.
+    /// Hands the connection over to Asio; the stream is closed then. Nobody may use it meanwhile.
+    /// Throws `bad_descriptor`, and the system's error where Asio cannot take it, which ends the
+    /// connection.
     asio::basic_stream_socket<Protocol, executor_type> release()
     {
         return this->template hand_over<asio::basic_stream_socket<Protocol, executor_type>>();
@@ -153,9 +155,10 @@ class basic_stream : public basic_socket<Protocol, detail::stream_transport>
         return to;
     }
 
-    /// `connect` with a completion token: `void(error_code)`, never within the call. It is a fiber of
-    /// the stream's loop that connects. Cancellation of any type: `operation_aborted`, and the stream
-    /// is closed. The stream has to stay where it is until then. Throws `error::loop_closed`.
+    /// `connect` with a completion token: `void(error_code)`, never within the call. It is a fiber
+    /// of the stream's loop that connects. Cancellation of any type: `operation_aborted`, and the
+    /// stream is closed. The stream has to stay where it is until then. Throws
+    /// `error::loop_closed`.
     template <class Token = asio::default_completion_token_t<executor_type>>
     auto async_connect(endpoint_type const& to, Token&& token = Token())
     {

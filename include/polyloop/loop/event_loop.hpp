@@ -233,12 +233,12 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     /// Another one of the same handle is replaced. `f` has to read, or is called again at once.
     ///
     /// The handle stays the caller's, whatever its mode. The loop waits on a duplicate: remove the
-    /// reader before the handle is closed. It is work, as a signal handler is. For sockets and pipes
-    /// that Asio's classes do not own; a fiber waits better with `use_fiber` or in a stream.
+    /// reader before the handle is closed. It is work, as a signal handler is. For sockets and
+    /// pipes that Asio's classes do not own; a fiber waits better with `use_fiber` or in a stream.
     ///
-    /// Throws `error::loop_closed`, `error::bad_config` for an empty `f`, and the system's error for
-    /// a handle that is closed, or a file, which cannot be waited for. What `f` throws goes to the
-    /// exception handler. Thread safety: from any thread, where `loop_options::locking` is on.
+    /// Throws `error::loop_closed`, `error::bad_config` for an empty `f`, and the system's error
+    /// for a handle that is closed, or a file, which cannot be waited for. What `f` throws goes to
+    /// the exception handler. Thread safety: from any thread, where `loop_options::locking` is on.
     template <std::invocable F>
     void add_reader(native_handle_type handle, F&& f,
                     std::source_location where = std::source_location::current())
@@ -274,9 +274,9 @@ class event_loop : public std::enable_shared_from_this<event_loop>
     /// `void(std::exception_ptr, R)`, or `void(std::exception_ptr)` where `f` returns nothing.
     ///
     /// The pool is made at the first call. Throws `error::loop_closed`, `error::executor_shut_down`
-    /// (S76), or `error::bad_config` for an empty `f`. Cancelling the wait, through its cancellation
-    /// slot, ends it with `operation_aborted` and drops the result; an `f` that was begun runs to
-    /// its end.
+    /// (S76), or `error::bad_config` for an empty `f`. Cancelling the wait, through its
+    /// cancellation slot, ends it with `operation_aborted` and drops the result; an `f` that was
+    /// begun runs to its end.
     template <class F, class Token>
     auto run_in_executor(F&& f, Token&& token);
 

@@ -18,8 +18,8 @@ namespace polyloop {
 
 /// Some loops, each run by a thread of its own, optionally pinned to a processor.
 ///
-/// In a forked child the threads are not there: `stop`, `join` and the destructor leave them and their
-/// loops alone.
+/// In a forked child the threads are not there: `stop`, `join` and the destructor leave them and
+/// their loops alone.
 ///
 /// Thread safety: `loops` and `size` are safe from any thread after `start`; `start`, `stop`
 /// and `join` are for one thread at a time, which is none of the group's.

@@ -16,8 +16,8 @@
 
 namespace polyloop {
 
-/// The interface of `asio::steady_timer` on a loop's own timer queue: setting and cancelling cost no
-/// system call, however many timers live.
+/// The interface of `asio::steady_timer` on a loop's own timer queue: setting and cancelling cost
+/// no system call, however many timers live.
 ///
 /// Waits complete in order of expiry, those of equal expiry in any order (S42), and never early.
 /// Many that are due at once are served in parts, I/O and other handlers between them. The extremes

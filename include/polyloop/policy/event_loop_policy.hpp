@@ -72,8 +72,8 @@ class POLYLOOP_DECL event_loop_policy
     POLYLOOP_DECL virtual bool spreads_evenly() const noexcept;
 
   protected:
-    /// For `start`, of each loop that it makes, before a thread runs it: the policy that is in force
-    /// in `main` is in force there, too.
+    /// For `start`, of each loop that it makes, before a thread runs it: the policy that is in
+    /// force in `main` is in force there, too.
     POLYLOOP_DECL static void join_run(event_loop const& main, event_loop& loop);
 };
 

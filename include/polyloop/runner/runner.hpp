@@ -89,8 +89,8 @@ class runner
     ///
     /// Throws in this order `error::nested_run` inside a running loop (S53), `error::runner_closed`
     /// (S48), `error::bad_config` for an empty `main`, which leaves the runner initialized (S55),
-    /// `error::interrupted` as `run_options::signals` says, and `error::loop_stopped` where somebody
-    /// stopped the loop.
+    /// `error::interrupted` as `run_options::signals` says, and `error::loop_stopped` where
+    /// somebody stopped the loop.
     template <spawnable F>
     detail::spawn_result<F> run(F&& main)
     {
@@ -109,8 +109,8 @@ class runner
 
     /// Cancels every task of every loop of the policy and waits, in rounds, until none is left;
     /// shuts the default executor down; stops the pool; closes the loops (S70 to S75). Does
-    /// nothing in a runner that made no loop (S49) or is closed. In a forked child it ends nothing of
-    /// what the parent runs, and the runner is closed (S17).
+    /// nothing in a runner that made no loop (S49) or is closed. In a forked child it ends nothing
+    /// of what the parent runs, and the runner is closed (S17).
     ///
     /// Blocks for at most `run_options::shutdown_timeout`, unless a task never gives its thread
     /// back. Throws `error::loop_is_running` inside of its own run, and `error::interrupted` when

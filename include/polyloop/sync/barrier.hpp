@@ -43,8 +43,8 @@ class barrier
     }
 
     /// Until all parties wait. Returns the place in the order of arrival: each of 0 to
-    /// `parties() - 1` once. Throws `error::broken_barrier` where the barrier is or gets broken, or is
-    /// reset.
+    /// `parties() - 1` once. Throws `error::broken_barrier` where the barrier is or gets broken, or
+    /// is reset.
     std::size_t wait()
     {
         return *wait({});
@@ -63,8 +63,8 @@ class barrier
 
     /// Completes `token` with `void(error_code, std::size_t)` when all parties wait.
     ///
-    /// The handler is called by its associated executor; one without is called on the loop that runs
-    /// here, else by the system executor. Cancellation of any type: `operation_aborted`.
+    /// The handler is called by its associated executor; one without is called on the loop that
+    /// runs here, else by the system executor. Cancellation of any type: `operation_aborted`.
     template <class Token>
     auto async_wait(Token&& token)
     {
@@ -125,7 +125,8 @@ class barrier
     }
 
     POLYLOOP_DECL std::optional<std::size_t> wait(detail::deadline limit);
-    /// Completes the round, or finds the barrier broken; else returns false, and queues who may wait.
+    /// Completes the round, or finds the barrier broken; else returns false, and queues who may
+    /// wait.
     POLYLOOP_DECL bool enter(node& n, bool may_wait) noexcept;
     POLYLOOP_DECL void break_up(detail::state_word::value state) noexcept;
     POLYLOOP_DECL static bool leave(void* self, detail::waiter& w);

@@ -204,8 +204,8 @@ class channel : private detail::channel_base
         return start_receive(detail::deadline::at(limit), std::forward<Token>(token));
     }
 
-    /// `for (T& item : channel)` receives until the channel is closed and drained. Both functions of
-    /// the iteration wait as `receive` does.
+    /// `for (T& item : channel)` receives until the channel is closed and drained. Both functions
+    /// of the iteration wait as `receive` does.
     iterator begin()
     {
         return iterator(*this);
@@ -375,7 +375,8 @@ class channel : private detail::channel_base
         outcome const o = take(s, item);
         return o != outcome::wait ? o : wait_to_receive(s, item, limit);
     }
-    BOOST_FORCEINLINE outcome wait_to_receive(detail::section& s, std::optional<T>& item, detail::deadline limit)
+    BOOST_FORCEINLINE outcome wait_to_receive(detail::section& s, std::optional<T>& item,
+                                              detail::deadline limit)
     {
         detail::blocker self;
         receiver w(item);

@@ -20,16 +20,16 @@ namespace polyloop {
 /// A condition for fibers, plain threads and coroutines: `std::condition_variable` on a
 /// `polyloop::mutex`.
 ///
-/// First come, first served. A notification goes straight on to the mutex, in whose queue the waiter
-/// then stands: there are no spurious wake-ups and no stampede. Notifying needs no lock.
+/// First come, first served. A notification goes straight on to the mutex, in whose queue the
+/// waiter then stands: there are no spurious wake-ups and no stampede. Notifying needs no lock.
 /// Belongs to no loop and may outlive them. To be destroyed when everybody who waited was notified,
 /// though some may not have gone on yet.
 ///
 /// A wait gives the mutex back and holds it again however it ends. It suspends a fiber and blocks a
 /// plain thread; in a bare handler of a running loop it throws `error::not_in_fiber`, and without
-/// the lock `error::not_owner`. A cancelled task's wait throws `operation_aborted`, with the lock held
-/// and no notification taken; where the notification came first, it returns, and the cancel stays
-/// for the task's next suspension. Nothing interrupts the wait for the mutex.
+/// the lock `error::not_owner`. A cancelled task's wait throws `operation_aborted`, with the lock
+/// held and no notification taken; where the notification came first, it returns, and the cancel
+/// stays for the task's next suspension. Nothing interrupts the wait for the mutex.
 ///
 /// Thread safety: all functions from any thread.
 class condition_variable
@@ -103,13 +103,13 @@ class condition_variable
         return predicate() || wait_until(lock, detail::deadline::at(limit).fixed(), predicate);
     }
 
-    /// Gives the mutex back now, and completes `token` with `void(error_code)` when the condition was
-    /// notified and the mutex locked again, for the same owner. `lock` does not own it meanwhile; it
-    /// has to live until then, and owns it again when the handler is called. Throws
+    /// Gives the mutex back now, and completes `token` with `void(error_code)` when the condition
+    /// was notified and the mutex locked again, for the same owner. `lock` does not own it
+    /// meanwhile; it has to live until then, and owns it again when the handler is called. Throws
     /// `error::not_owner` without the lock.
     ///
-    /// The handler is called by its associated executor; one without is called on the loop that runs
-    /// here, else by the system executor. Cancellation of any type: `operation_aborted`.
+    /// The handler is called by its associated executor; one without is called on the loop that
+    /// runs here, else by the system executor. Cancellation of any type: `operation_aborted`.
     template <class Token>
     auto async_wait(std::unique_lock<mutex>& lock, Token&& token)
     {

@@ -81,8 +81,8 @@ class event
 
     /// Completes `token` with `void(error_code)` when it is set.
     ///
-    /// The handler is called by its associated executor; one without is called on the loop that runs
-    /// here, else by the system executor. Cancellation of any type: `operation_aborted`.
+    /// The handler is called by its associated executor; one without is called on the loop that
+    /// runs here, else by the system executor. Cancellation of any type: `operation_aborted`.
     template <class Token>
     auto async_wait(Token&& token)
     {

@@ -84,8 +84,8 @@ class mutex
     /// context that calls this: in a coroutine task the task. A task that holds the mutex already
     /// gets `errc::resource_deadlock_would_occur`.
     ///
-    /// The handler is called by its associated executor; one without is called on the loop that runs
-    /// here, else by the system executor. Cancellation of any type: `operation_aborted`.
+    /// The handler is called by its associated executor; one without is called on the loop that
+    /// runs here, else by the system executor. Cancellation of any type: `operation_aborted`.
     template <class Token>
     auto async_lock(Token&& token)
     {

@@ -13,8 +13,8 @@
 
 namespace polyloop {
 
-/// Permits that fibers, plain threads and coroutines take and give back: asyncio.Semaphore, with the
-/// names of `std::counting_semaphore`.
+/// Permits that fibers, plain threads and coroutines take and give back: asyncio.Semaphore, with
+/// the names of `std::counting_semaphore`.
 ///
 /// First come, first served: a release goes to whoever waits longest, and nobody overtakes. Any
 /// context may release. Belongs to no loop and may outlive them. To be destroyed when nobody waits;
@@ -91,8 +91,8 @@ class semaphore
 
     /// Completes `token` with `void(error_code)` when it has taken a permit.
     ///
-    /// The handler is called by its associated executor; one without is called on the loop that runs
-    /// here, else by the system executor. Cancellation of any type: `operation_aborted`.
+    /// The handler is called by its associated executor; one without is called on the loop that
+    /// runs here, else by the system executor. Cancellation of any type: `operation_aborted`.
     template <class Token>
     auto async_acquire(Token&& token)
     {

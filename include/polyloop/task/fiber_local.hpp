@@ -18,8 +18,9 @@ namespace polyloop {
 ///
 /// A task starts with the values that its spawner had then, and a callback of a loop with those of
 /// who registered it (S44); what either sets is its own. A runner's main tasks hand theirs
-/// on from run to run (S56), and `to_thread` takes them along (S78). Outside of tasks and callbacks,
-/// in other handlers too, the values are the thread's. Coroutine tasks have theirs as fibers do.
+/// on from run to run (S56), and `to_thread` takes them along (S78). Outside of tasks and
+/// callbacks, in other handlers too, the values are the thread's. Coroutine tasks have theirs as
+/// fibers do.
 ///
 /// Setting copies the table of the context's values and is meant to be rare, as with request ids,
 /// users, locales; a spawn shares it by one pointer. Values live as long as a context, a token or a

@@ -69,8 +69,8 @@ using spawned_task = std::conditional_t<spawn_traits<F>::is_coroutine,
                                         coroutine_task<std::decay_t<F>, spawn_result<F>>,
                                         fiber_task<std::decay_t<F>, spawn_result<F>>>;
 
-/// On the own thread of `here`, a single loop that is not `unusual`: what most spawns are, without a question that has an
-/// answer then.
+/// On the own thread of `here`, a single loop that is not `unusual`: what most spawns are, without
+/// a question that has an answer then.
 template <class F>
 task<spawn_result<F>> spawn_here(loop_core& here, F&& f)
 {

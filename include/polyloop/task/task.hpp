@@ -61,9 +61,10 @@ class [[nodiscard]] task
     ///
     /// Suspends a fiber, blocks a plain thread; in a bare handler of a running loop it throws
     /// `error::not_in_fiber` unless the task is done. `error::self_join` in the task
-    /// itself; `error::loop_closed` in a forked child, where it is the parent's (S17). Each joiner gets a copy; a result that cannot be copied goes to the first, and
-    /// later ones get `error::result_taken`. Cancelling a task that waits here cancels the
-    /// joined one, as asyncio's `await task` does.
+    /// itself; `error::loop_closed` in a forked child, where it is the parent's (S17). Each joiner
+    /// gets a copy; a result that cannot be copied goes to the first, and later ones get
+    /// `error::result_taken`. Cancelling a task that waits here cancels the joined one, as
+    /// asyncio's `await task` does.
     T join()
     {
         if (!get().done())
@@ -100,7 +101,8 @@ class [[nodiscard]] task
     {
         return detail::start_async_join<T>(*this, {}, std::forward<Token>(token));
     }
-    /// The same with a limit, after which the error is `asio::error::timed_out` and the task goes on.
+    /// The same with a limit, after which the error is `asio::error::timed_out` and the task goes
+    /// on.
     template <class Rep, class Period, class Token>
     auto async_join_for(std::chrono::duration<Rep, Period> limit, Token&& token)
     {

@@ -161,10 +161,10 @@ asio::awaitable<void> await_task_group(F body)
 ///
 /// A body that throws closes the group and cancels the children. A child that fails, and
 /// `cancel()`, cancel the body too, which meets `operation_aborted` at its present or next
-/// wait, or `group_closed` from `spawn`; that is taken back when all have ended. Throws an `exception_group` of what children
-/// and body threw; `operation_aborted` where the body ended so, or the owner was cancelled, and
-/// nobody failed. Where both happened, the errors come first, and the cancellation is delivered at
-/// the next suspension.
+/// wait, or `group_closed` from `spawn`; that is taken back when all have ended. Throws an
+/// `exception_group` of what children and body threw; `operation_aborted` where the body ended so,
+/// or the owner was cancelled, and nobody failed. Where both happened, the errors come first, and
+/// the cancellation is delivered at the next suspension.
 ///
 /// Suspends a fiber, blocks a plain thread (whose body nobody can interrupt). A body that returns
 /// `asio::awaitable<void>` gives an `asio::awaitable<void>`, for coroutine tasks.

@@ -20,9 +20,9 @@ class fork_listener
   public:
     using action = void (*)(void* who) noexcept;
 
-    /// `before` and `after` are called around the fork, `after` in the child as well: for locks whose
-    /// data the child needs whole. Then `in_child`, to which what other threads did to the rest may
-    /// have been half done.
+    /// `before` and `after` are called around the fork, `after` in the child as well: for locks
+    /// whose data the child needs whole. Then `in_child`, to which what other threads did to the
+    /// rest may have been half done.
     struct actions
     {
         action before = nullptr;

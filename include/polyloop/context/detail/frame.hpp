@@ -162,8 +162,8 @@ struct thread_frame : frame_values
 };
 
 /// For functions that read the frame and are called again after a suspension. Neither inlined nor
-/// looked into: a compiler may keep a thread-local's address across a suspension, or take two calls for
-/// one, and a fiber of a shared loop wakes up on another thread.
+/// looked into: a compiler may keep a thread-local's address across a suspension, or take two calls
+/// for one, and a fiber of a shared loop wakes up on another thread.
 #if defined(__GNUC__) && !defined(__clang__)
 #define POLYLOOP_READS_FRAME __attribute__((noipa))
 #else

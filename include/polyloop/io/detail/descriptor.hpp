@@ -68,8 +68,8 @@ class descriptor
     /// Takes the number over, which must not block, and listens for its edges. Throws the system's
     /// error, and has closed it then.
     ///
-    /// `connected`: it can be written to. `whole`: a read gets all there is, as far as there is room,
-    /// which holds for TCP without urgent data.
+    /// `connected`: it can be written to. `whole`: a read gets all there is, as far as there is
+    /// room, which holds for TCP without urgent data.
     POLYLOOP_DECL static pointer open(loop_core& core, int number, bool connected, bool whole);
 
     loop_core& core() const noexcept
@@ -147,13 +147,15 @@ class descriptor
     };
 
     /// Until it may be ready, in a fiber or a thread. `operation_aborted`, `bad_descriptor`,
-    /// `timed_out`, `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not wait.
+    /// `timed_out`, `not_in_fiber`, or `loop_closed`; otherwise success, also where it need not
+    /// wait.
     ///
     /// `cancels` is what `cancels()` was when the operation began: one that was cancelled since, or
     /// whose socket was closed, waits no more.
     POLYLOOP_DECL boost::system::error_code wait(direction d, deadline limit, unsigned cancels);
-    /// The same for a fiber of a single loop on that loop's thread, where it is the only one that waits
-    /// so: it needs neither list nor lock. The caller touches nothing thread-local afterwards.
+    /// The same for a fiber of a single loop on that loop's thread, where it is the only one that
+    /// waits so: it needs neither list nor lock. The caller touches nothing thread-local
+    /// afterwards.
     POLYLOOP_DECL near_end wait_near(direction d, unsigned cancels) noexcept;
 
     /// How often the waits were ended.

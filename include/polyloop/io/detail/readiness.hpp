@@ -40,7 +40,8 @@ class readiness final : public loop_attachment
 
     int epoll_;
     std::unique_ptr<watcher> watcher_;
-    std::mutex mutex_; // a descriptor leaves before or after its edges are handed out, not meanwhile
+    // A descriptor leaves before or after its edges are handed out, not meanwhile.
+    std::mutex mutex_;
     descriptor* first_ = nullptr;
 };
 

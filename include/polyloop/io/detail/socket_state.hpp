@@ -24,12 +24,13 @@ namespace polyloop::detail {
 inline constexpr std::chrono::nanoseconds first_connect_pause = std::chrono::milliseconds(1);
 inline constexpr std::chrono::nanoseconds longest_connect_pause = std::chrono::milliseconds(64);
 
-/// What sockets of all protocols have, whatever they wait with: the loop, what is open (`Open`), and
-/// the limit.
+/// What sockets of all protocols have, whatever they wait with: the loop, what is open (`Open`),
+/// and the limit.
 ///
 /// Invariant: the lock guards which one is open where it is replaced, against `cancel`, `close` and
-/// who asks, from another thread; and the number of ends, by which whoever is replacing it sees that
-/// it is not wanted any more. Operations on what is open need no lock, as nobody replaces it then.
+/// who asks, from another thread; and the number of ends, by which whoever is replacing it sees
+/// that it is not wanted any more. Operations on what is open need no lock, as nobody replaces it
+/// then.
 template <class Open>
 class socket_state
 {
@@ -147,8 +148,8 @@ class socket_state
         std::lock_guard const held(lock_);
         return ends_;
     }
-    /// The same as `set_open` unless somebody cancelled or closed since `ends`: then `s` is closed as
-    /// well, and the error is `operation_aborted`.
+    /// The same as `set_open` unless somebody cancelled or closed since `ends`: then `s` is closed
+    /// as well, and the error is `operation_aborted`.
     void replace(pointer s, unsigned ends, boost::system::error_code& ec) noexcept
     {
         {

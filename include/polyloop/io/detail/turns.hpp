@@ -28,8 +28,8 @@ class turns
         return *this;
     }
 
-    /// Counts one more. False where the others shall have their turn first: then `give_way`, and look
-    /// anew at all that may have changed meanwhile.
+    /// Counts one more. False where the others shall have their turn first: then `give_way`, and
+    /// look anew at all that may have changed meanwhile.
     bool take() noexcept
     {
         std::uint8_t const left = left_.load(std::memory_order_relaxed);

@@ -219,7 +219,8 @@ class loop_core
         explicit admission(loop_core& c) noexcept : core_(c)
         {
             core_.posters_.fetch_add(1);
-            open_ = !(core_.state_.load() & closed_flag); // in one order with `close`, which sets, then counts
+            // In one order with `close`, which sets, then counts.
+            open_ = !(core_.state_.load() & closed_flag);
         }
         admission(admission const&) = delete;
         admission& operator=(admission const&) = delete;
@@ -477,8 +478,8 @@ class loop_core
     /// Without waiting for its threads; what they have not begun is dropped.
     POLYLOOP_DECL static void abandon(std::shared_ptr<asio::thread_pool> pool) noexcept;
 
-    /// A job is the loop's from `add_job` until the loop is closed or `take_job` returns true, after
-    /// which the loop waits with its end for `finish_job`.
+    /// A job is the loop's from `add_job` until the loop is closed or `take_job` returns true,
+    /// after which the loop waits with its end for `finish_job`.
     POLYLOOP_DECL void add_job(executor_job& job);
     POLYLOOP_DECL bool take_job(executor_job& job) noexcept;
     POLYLOOP_DECL void finish_job() noexcept;

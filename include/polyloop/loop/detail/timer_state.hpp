@@ -184,8 +184,8 @@ class timer_wait_of : private timer_wait
             asio::post(ex, std::move(call));
             return;
         }
-        // In a handler of the loop. Asio's dispatch would keep what it throws until the end of that,
-        // and only one of several.
+        // In a handler of the loop. Asio's dispatch would keep what it throws until the end of
+        // that, and only one of several.
         if constexpr (std::is_same_v<executor, asio::io_context::executor_type>)
             if (ex.running_in_this_thread())
             {

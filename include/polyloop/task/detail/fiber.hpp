@@ -42,10 +42,10 @@ class POLYLOOP_DECL fiber : public task_base
     /// thread-local afterwards.
     void suspend_in(thread_frame& frame, fiber_wait& w) noexcept;
 
-    /// The same for inline code, so that the fiber comes back right where it waits: with `leave_for`
-    /// it is as good as gone, and the caller does the jump. A return that the processor cannot
-    /// foresee costs as much as the switch, and between fibers that wait at different places every
-    /// function's would.
+    /// The same for inline code, so that the fiber comes back right where it waits: with
+    /// `leave_for` it is as good as gone, and the caller does the jump. A return that the processor
+    /// cannot foresee costs as much as the switch, and between fibers that wait at different places
+    /// every function's would.
     void wait_here(fiber_wait& w) noexcept
     {
 #if defined(POLYLOOP_SWITCH_INLINE)

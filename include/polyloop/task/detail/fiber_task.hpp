@@ -50,7 +50,8 @@ class fiber_task final : public fiber
 
     void execute() noexcept override
     {
-        // The callable goes before the joiners are told, as what it holds may be what they wait for.
+        // The callable goes before the joiners are told, as what it holds may be what they wait
+        // for.
         try
         {
             check_cancel(); // a task that was cancelled before it started never starts

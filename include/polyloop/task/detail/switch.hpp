@@ -49,8 +49,8 @@ namespace polyloop::detail {
 // into the library.
 
 /// Where an execution goes on: what an ordinary call would not preserve is on its stack. Of
-/// Boost.Context's way, whose context is its stack pointer, only the first is used; the layout is the
-/// same in every build, as a program may have other flags than the library.
+/// Boost.Context's way, whose context is its stack pointer, only the first is used; the layout is
+/// the same in every build, as a program may have other flags than the library.
 struct resume_point
 {
     void* stack;

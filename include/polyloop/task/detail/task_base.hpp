@@ -155,8 +155,8 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
         return !taken_.exchange(true, std::memory_order_relaxed);
     }
 
-    /// Queues `w`, or returns false where the task is done. `here`: on a single loop's own thread, it
-    /// is taken off there only.
+    /// Queues `w`, or returns false where the task is done. `here`: on a single loop's own thread,
+    /// it is taken off there only.
     bool add_waiter(join_waiter& w, bool here = true) noexcept;
     /// False where the notification is under way or done.
     bool remove_waiter(join_waiter& w) noexcept;
@@ -169,7 +169,8 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     {
         return cancelling_.load(std::memory_order_acquire);
     }
-    /// `met`: the request that is taken back is one that has reached the serial context, if any has.
+    /// `met`: the request that is taken back is one that has reached the serial context, if any
+    /// has.
     int uncancel(bool met = true) noexcept;
     /// How many of the standing requests have reached the serial context.
     int met() const noexcept
@@ -235,8 +236,8 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
     /// The task is told that its loop unwinds: end the present wait by `operation_aborted`.
     virtual void abort_wait() noexcept = 0;
 
-    /// What it waits for, for messages; empty where it does not wait, or nothing is known. While the
-    /// task does not run.
+    /// What it waits for, for messages; empty where it does not wait, or nothing is known. While
+    /// the task does not run.
     virtual std::string waits_for() const;
 
     /// For messages: its turn, which began at `begin`, took long (S81).
@@ -361,8 +362,8 @@ class POLYLOOP_DECL task_base : public context_node, public ready_node
 
 using task_ptr = boost::intrusive_ptr<task_base>;
 
-/// A coroutine's wait was told of the cancellation, and had been granted already: it is kept for the
-/// next wait. Does nothing where somebody else emitted it.
+/// A coroutine's wait was told of the cancellation, and had been granted already: it is kept for
+/// the next wait. Does nothing where somebody else emitted it.
 POLYLOOP_DECL void keep_missed_cancel() noexcept;
 
 /// Whether it is `operation_aborted`, the form that a cancellation takes; not for null.

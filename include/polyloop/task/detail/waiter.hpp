@@ -157,11 +157,11 @@ class state_word
     std::atomic<value> word_;
 };
 
-/// Who wants to leave a wait says so on its waiter, and holds its object's gate while it looks at the
-/// object. Who takes a waiter off the list that is just leaving goes through the gate before it gives
-/// the lock back. So whoever goes on then may destroy the object although another one is being
-/// cancelled, or times out, at that moment: that one looks at its own waiter first, and sees that it
-/// is off the list. The gates are static, shared by objects.
+/// Who wants to leave a wait says so on its waiter, and holds its object's gate while it looks at
+/// the object. Who takes a waiter off the list that is just leaving goes through the gate before it
+/// gives the lock back. So whoever goes on then may destroy the object although another one is
+/// being cancelled, or times out, at that moment: that one looks at its own waiter first, and sees
+/// that it is off the list. The gates are static, shared by objects.
 POLYLOOP_DECL spin_lock& leave_gate(void const* object) noexcept;
 
 /// A short section in which an object is locked. At its end the lock is given back with the
