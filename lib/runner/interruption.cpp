@@ -157,8 +157,8 @@ void interruptible_run::operator()(task_base& main, unsigned stops)
     catch (...)
     {
         p.end();
-        // One that came along with what ended the run, or before the main task met it.
-        if (leave() != 0 || p.forced)
+        // Also where one came along with what ended the run, and nobody was told.
+        if (leave() != p.signals || p.forced)
             throw_error(error::interrupted);
         throw;
     }
