@@ -166,7 +166,12 @@ char const* const names_of_asyncio = R"(
     uncancel reschedule expired when abort_clients close_clients is_serving serve_forever sockets
     start_serving wait_closed at_eof feed_eof read readexactly readline readuntil can_write_eof
     drain get_extra_info is_closing write write_eof writelines acquire locked release notify
-    notify_all maxsize empty full get get_nowait join put put_nowait qsize shutdown task_done)";
+    notify_all maxsize empty full get get_nowait join put put_nowait qsize shutdown task_done set
+    clear is_set parties n_waiting broken reset abort communicate send_signal terminate kill
+    connection_made connection_lost data_received eof_received datagram_received error_received
+    get_buffer buffer_updated pause_writing resume_writing pause_reading resume_reading is_reading
+    get_protocol set_protocol set_write_buffer_limits get_write_buffer_size
+    get_write_buffer_limits sendto feed_data set_transport)";
 
 /// What stands between backticks, in words.
 names words_quoted_in(std::string const& page)
