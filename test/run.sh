@@ -76,10 +76,12 @@ run_release()
 run_io_uring()
 {
     build io_uring backend_info
-    build/io_uring/example/backend_info || {
-        echo "io_uring SKIPPED: $(build/io_uring/example/backend_info | sed -n 's/^because: *//p')"
+    local told
+    told=$(build/io_uring/example/backend_info) || grep -q '^available: no' <<< "$told"
+    if grep -q '^available: no' <<< "$told"; then
+        echo "io_uring SKIPPED: $(sed -n 's/^because: *//p' <<< "$told")"
         return 0
-    }
+    fi
     run_preset io_uring
 }
 
@@ -130,6 +132,8 @@ run_b2()
     b2 "${flags[@]}" install "$variants" "--prefix=$root/build/stage/b2" > /dev/null
     test -f build/stage/b2/include/polyloop.hpp
     test -f build/stage/b2/lib/libpolyloop.so
+    test -f build/stage/b2/lib/libpolyloop_select.so
+    test -f build/stage/b2/lib/libpolyloop_io_uring.so
     cd test/consumer/b2
     b2 "${flags[@]}" "$variants" consumer
 }
@@ -216,8 +220,7 @@ variants()
         [[ $counts ]] || continue
         passed=$((${counts#* } - ${counts% *}))
         printf '%-10s %3d tests, %3d passed, %d skipped\n' "$name" "${counts#* }" "$passed" \
-            "$(grep -c '(Disabled)\|(Skipped)' "$log")"
-        sed -n 's/^SKIPPED HERE: /           skipped: /p' "$log" | sort -u
+            "$(grep -c '^[[:space:]]*[0-9]* - .*(Disabled)\|^[[:space:]]*[0-9]* - .*(Skipped)' "$log")"
     done
     echo
 }

@@ -55,7 +55,8 @@ kernel_offer probe_io_uring()
 {
     int const before = errno;
     io_uring_params parameters{};
-    long const ring = ::syscall(SYS_io_uring_setup, 1u, &parameters);
+    // As many entries as Asio's, which may be too many for a limit.
+    long const ring = ::syscall(SYS_io_uring_setup, 16384u, &parameters);
     kernel_offer offer;
     offer.available = ring >= 0;
     if (ring >= 0)

@@ -352,6 +352,7 @@ bool loop_core::next_slice(ready_node const& n) noexcept
         // Nothing has read the clock for the first slice, unless somebody wanted the time.
         slices_timed_ = true;
         batch_start_ = slice_begin_ = time_valid_ ? time_ : now;
+        fit_slices({}); // lest batches that end in their first slice keep it short for good
     }
     else
         fit_slices(now - slice_begin_);

@@ -185,13 +185,17 @@ class signal_table
             fail(e, "signal " + std::to_string(number) + " cannot be handled");
         return {};
     }
-    /// For a handler that replaces one of the same port: somebody else may have taken the signal.
-    void add_again(int number)
+    /// For one of the same port: somebody else may have taken the signal, or put the default back.
+    /// False where a run gives way.
+    bool add_again(int number, signal_watch::rank r)
     {
         std::lock_guard const lock(mutex_);
         int e = 0;
-        if (!install(number, signal_watch::rank::handler, e))
+        if (install(number, r, e))
+            return true;
+        if (e != 0)
             fail(e, "signal " + std::to_string(number) + " cannot be handled");
+        return false;
     }
     void remove(signal_port& p, int number, signal_watch::rank r) noexcept
     {
@@ -345,11 +349,7 @@ bool signal_watch::add(int number)
         throw_error(error::loop_closed);
     auto const [place, is_new] = seen_.try_emplace(number, 0);
     if (!is_new)
-    {
-        if (rank_ == rank::handler)
-            signal_table::get().add_again(number);
-        return true;
-    }
+        return signal_table::get().add_again(number, rank_);
     try
     {
         if (auto const seen = signal_table::get().add(*port_, number, rank_))

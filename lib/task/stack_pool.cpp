@@ -460,9 +460,10 @@ void stack_pool::gone_back() noexcept
 /// On a single loop's own thread: begins the watch.
 void stack_pool::watch() noexcept
 {
-    if (!watches_ || watched_.load(std::memory_order_relaxed))
+    // By an exchange, as another thread may be about to begin it, too.
+    if (!watches_ || watched_.load(std::memory_order_relaxed) ||
+        watched_.exchange(true, std::memory_order_acq_rel))
         return;
-    watched_.store(true, std::memory_order_relaxed);
     watch_again(core_->options().stacks.idle);
 }
 
@@ -471,7 +472,7 @@ void stack_pool::watch_from_elsewhere() noexcept
 {
     if (watches_ && !watched_.load(std::memory_order_relaxed) && !core_->is_closed() &&
         !watched_.exchange(true, std::memory_order_acq_rel) && !core_->schedule(*this))
-        watched_.store(false, std::memory_order_relaxed); // it is closed
+        watched_.store(false, std::memory_order_release); // it is closed
 }
 
 /// On the loop. Where there is no memory for it, the next stack that comes back tries again.
@@ -497,7 +498,7 @@ void stack_pool::end_watch() noexcept
 {
     if (!shared_)
         shelf_.shut();
-    watched_.store(false, std::memory_order_relaxed);
+    watched_.store(false, std::memory_order_release);
 }
 
 void stack_pool::on_expire(timer_node* n)
@@ -505,7 +506,7 @@ void stack_pool::on_expire(timer_node* n)
     auto& self = static_cast<stack_pool&>(*n);
     self.came_ = true;
     if (!self.core_->schedule(self))
-        self.watched_.store(false, std::memory_order_relaxed);
+        self.watched_.store(false, std::memory_order_release);
 }
 
 void stack_pool::on_due(ready_node* n, verb v)
@@ -513,7 +514,7 @@ void stack_pool::on_due(ready_node* n, verb v)
     auto& self = static_cast<stack_pool&>(*n);
     bool const came = std::exchange(self.came_, false);
     if (v == verb::discard)
-        self.watched_.store(false, std::memory_order_relaxed);
+        self.watched_.store(false, std::memory_order_release);
     else if (came)
         self.look();
     else // told by who has not quite given his stack back yet

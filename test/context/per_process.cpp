@@ -6,6 +6,9 @@
 
 #include <polyloop/context/per_process.hpp>
 
+#include <polyloop/loop/event_loop.hpp>
+#include <polyloop/policy/default_policy.hpp>
+
 #include <boost/test/unit_test.hpp>
 
 #include <functional>
@@ -84,6 +87,7 @@ BOOST_AUTO_TEST_CASE(a_value_ends_with_its_owner_and_one_that_a_child_left_does_
         int const before = ended;
         auto* const mine = new per_process<counted>;
         int const there = in_a_fork([&] {
+            (void)**mine;
             delete mine; // the fresh one alone
             return ended - before;
         });
@@ -91,4 +95,26 @@ BOOST_AUTO_TEST_CASE(a_value_ends_with_its_owner_and_one_that_a_child_left_does_
         return there * 10 + (ended - before);
     });
     BOOST_TEST(in_child == 11);
+}
+
+BOOST_AUTO_TEST_CASE(a_value_may_be_made_of_what_listens_to_forks)
+{
+    struct policy_state
+    {
+        polyloop::default_policy inner;
+        per_process<int> count;
+    };
+    per_process<policy_state> here;
+    *here->count = 3;
+    int const in_child = in_a_fork([&] {
+        int const fresh = *here->count;
+        auto const loop = here->inner.new_event_loop();
+        here->inner.set_event_loop(loop);
+        bool const bound = &here->inner.get_event_loop() == loop.get();
+        here->inner.set_event_loop(nullptr);
+        loop->close();
+        return bound ? fresh : 99;
+    });
+    BOOST_TEST(in_child == 0);
+    BOOST_TEST(*here->count == 3);
 }

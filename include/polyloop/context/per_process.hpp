@@ -7,8 +7,11 @@
 
 #include <polyloop/context/detail/fork.hpp>
 
+#include <atomic>
 #include <concepts>
-#include <utility>
+#include <cstdint>
+#include <memory>
+#include <thread>
 
 namespace polyloop {
 
@@ -20,39 +23,40 @@ namespace polyloop {
 /// lock may be another thread's. So the child leaves the parent's value as it was, for good:
 /// nothing ends it.
 ///
-/// `T()` is called in the child before `fork` returns there, and may allocate; what it throws ends
-/// the child. Where the system has no `fork`, it is a plain `T`.
+/// `T()` is called at the first access in the child, once; what it throws ends the child. Where the
+/// system has no `fork`, it is a plain `T`.
 ///
 /// Thread safety: as of the `T` itself.
 template <std::default_initializable T>
 class per_process
 {
   public:
-    per_process() : place_(new place), forks_(this, {.in_child = &per_process::forked})
+    per_process() : place_(std::make_unique<place>()), forks_(this, {.in_child = &forked})
     {
     }
     per_process(per_process const&) = delete;
     per_process& operator=(per_process const&) = delete;
     ~per_process()
     {
-        delete place_;
+        if (age_.load(std::memory_order_relaxed) != age::current)
+            keep(place_.release());
     }
 
     T& operator*() noexcept
     {
-        return place_->value;
+        return get();
     }
     T const& operator*() const noexcept
     {
-        return place_->value;
+        return get();
     }
     T* operator->() noexcept
     {
-        return &place_->value;
+        return &get();
     }
     T const* operator->() const noexcept
     {
-        return &place_->value;
+        return &get();
     }
 
   private:
@@ -61,15 +65,51 @@ class per_process
         T value{};
         place* next = nullptr;
     };
+    enum class age : std::uint8_t
+    {
+        current,
+        parents, ///< not to be looked at: other threads may have been about to change it
+        in_work
+    };
 
+    T& get() const noexcept
+    {
+        if (age_.load(std::memory_order_acquire) != age::current) [[unlikely]]
+            renew();
+        return place_->value;
+    }
+    void renew() const noexcept
+    {
+        auto found = age::parents;
+        if (age_.compare_exchange_strong(found, age::in_work, std::memory_order_acquire))
+        {
+            keep(place_.release());
+            place_ = std::make_unique<place>();
+            age_.store(age::current, std::memory_order_release);
+        }
+        else
+            while (age_.load(std::memory_order_acquire) != age::current)
+                std::this_thread::yield();
+    }
+    /// With what it refers to.
+    static void keep(place* parents) noexcept
+    {
+        static constinit std::atomic<place*> all = nullptr;
+        if (!parents)
+            return;
+        parents->next = all.load(std::memory_order_relaxed);
+        while (!all.compare_exchange_weak(parents->next, parents, std::memory_order_release,
+                                          std::memory_order_relaxed))
+            ;
+    }
+    // Makes nothing: what a `T` is made of may listen to forks as well, or want a lock of who does.
     static void forked(void* self) noexcept
     {
-        static constinit place* all = nullptr; // kept, with what it refers to
-        place* const parents = std::exchange(static_cast<per_process*>(self)->place_, new place);
-        parents->next = std::exchange(all, parents);
+        static_cast<per_process*>(self)->age_.store(age::parents, std::memory_order_relaxed);
     }
 
-    place* place_;
+    mutable std::unique_ptr<place> place_;
+    mutable std::atomic<age> age_ = age::current;
     detail::fork_listener const forks_;
 };
 
