@@ -521,6 +521,36 @@ BOOST_AUTO_TEST_CASE(S63_a_SIGINT_between_the_main_task_and_the_shutdown_interru
     });
 }
 
+child const took_it_for_a_while("took_it_for_a_while", [](child_arguments const& args) {
+    return report([&] {
+        run(
+            [] {
+                // Which puts the default back when it ends.
+                (void)asio::signal_set(get_running_loop().get_executor(), SIGINT);
+                std::atomic<bool> waits_now = false;
+                (void)spawn([&] {
+                    waits_now = true;
+                    if (test::code_of([] { this_fiber::sleep_for(24h); }))
+                        ::raise(SIGINT); // in the shutdown
+                    say("cleaned");
+                });
+                while (!waits_now)
+                    this_fiber::yield();
+            },
+            under(args));
+        say("not interrupted");
+    });
+});
+
+BOOST_AUTO_TEST_CASE(S63_the_shutdown_takes_a_signal_back_that_the_main_task_had_for_a_while)
+{
+    test::for_every_policy([](std::string const& policy) {
+        child_process p("took_it_for_a_while", {policy});
+        BOOST_TEST(p.wait() == 0);
+        BOOST_TEST(p.out() == "cleaned\ninterrupted\nafterwards default\n");
+    });
+}
+
 child const throws_in_between("throws_in_between", [](child_arguments const& args) {
     return report([&] {
         try
