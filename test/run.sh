@@ -6,12 +6,13 @@ usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 
   --all       also a release build with a short run of example/run.sh, the sanitizers
-              (address and undefined behaviour with clang, threads with GCC), the variants of
-              the library for other backends (with clang; select as a shared library),
-              valgrind on a part, a minute of fuzzing, b2 (which makes a shared library, too),
-              and the library used by other projects
-  --row NAME  one of these instead: debug release asan tsan select io_uring valgrind fuzz b2
-              installed subdirectory; or repeat: the tests of signals and forks 200 times
+              (address and undefined behaviour with clang, threads with GCC), the variant for
+              select (with clang, as a shared library), valgrind on a part, a minute of
+              fuzzing, b2 (which makes a shared library, too), and the variants of the library
+              used by other projects
+  --row NAME  one of these instead: debug release asan tsan select valgrind fuzz b2
+              installed subdirectory; or io_uring: the tests on that variant; or repeat: those
+              of signals and forks 200 times
   --backend NAME
               the tests on one backend: epoll (the row debug), select or io_uring
   --jobs N    processes at once, by default one per processor
@@ -23,13 +24,14 @@ all_packages=(
     clang-16 libclang-rt-16-dev liburing-dev pkg-config valgrind libboost1.81-tools-dev
 )
 
-every_row=(debug release asan tsan select io_uring valgrind fuzz b2 installed subdirectory)
+every_row=(debug release asan tsan select valgrind fuzz b2 installed subdirectory)
+other_rows=(io_uring repeat)
 rows=() all=
 while (($#)); do
     case $1 in
         --all) all=1 ;;
         --row)
-            [[ " ${every_row[*]} repeat " == *" ${2-} "* ]] ||
+            [[ " ${every_row[*]} ${other_rows[*]} " == *" ${2-} "* ]] ||
                 { printf 'No such row: %s\n\n%s' "${2-}" "$usage" >&2; exit 2; }
             rows+=("$2"); shift ;;
         --backend)

@@ -166,10 +166,10 @@ class raw_client
         socket_.open(to.protocol());
         if (receive_buffer)
             socket_.set_option(boost::asio::socket_base::receive_buffer_size(receive_buffer));
+        socket_.connect(to); // which goes on when it was interrupted, without a limit for sending
         timeval const limit{60, 0};
         ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-        socket_.connect(to);
         socket_.set_option(boost::asio::ip::tcp::no_delay(true));
     }
 
