@@ -6,13 +6,18 @@
 // close, also through streams between the loops. What has to hold in every one of them: nothing is
 // lost, nothing comes twice, all end, nothing is leaked.
 //
-// The first byte chooses the policy. The others are the code that all fibers of the program run,
-// each from where its parent says, in a circle, until its steps are used up.
+// The first byte chooses the policy, and its highest bit whether the program knows all steps: also
+// those of coroutines, threads, groups, and the rarer objects. The others are the code that all
+// fibers of the program run, each from where its parent says, in a circle, until its steps are used
+// up.
 
 #include <polyloop.hpp>
 
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <array>
 #include <atomic>
@@ -22,7 +27,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <exception>
 #include <optional>
+#include <shared_mutex>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -93,7 +100,8 @@ class world
     static constexpr int most_steps = 24; // of one fiber
     static constexpr std::size_t most_items = 2048;
 
-    world(std::uint8_t const* code, std::size_t size) : code_(code), size_(size)
+    world(std::uint8_t const* code, std::size_t size, bool whole)
+        : whole(whole), code_(code), size_(size)
     {
     }
 
@@ -102,7 +110,18 @@ class world
         return code_[pc % size_];
     }
 
-    /// A task that the program may still ask for; all of them have to be done in the end.
+    /// One more task, if the program may have it.
+    bool admit()
+    {
+        return fibers_.fetch_add(1) < most_fibers;
+    }
+    /// All of them have to be done in the end.
+    void keep(task<> const& t)
+    {
+        std::lock_guard const lock(tasks_mutex_);
+        tasks_.push_back(t);
+    }
+    /// A task that the program may still ask for.
     task<> start(std::size_t pc);
     std::optional<task<>> any(std::size_t which)
     {
@@ -128,6 +147,22 @@ class world
             events_[how & 1].set();
     }
 
+    void notify(std::uint8_t how)
+    {
+        ++tickets_;
+        if (how & 64)
+            told_.notify_all();
+        else
+            told_.notify_one();
+    }
+    void wait_for_ticket(std::uint8_t how);
+    void acquire(std::uint8_t how);
+    void change(std::uint8_t how);
+    void look(std::uint8_t how);
+    void meet(std::uint8_t how);
+    task<> start_coroutine(std::size_t pc);
+    task<> start_thread(std::uint8_t how);
+
     /// In the run: each end on another loop, as far as there are several.
     void open_streams();
     void use_stream(std::uint8_t how);
@@ -135,6 +170,7 @@ class world
     void check();
 
     std::atomic<int> alive = 0; // callables and frames
+    bool const whole;           // all steps
 
   private:
     enum fate_kind : std::uint8_t
@@ -145,6 +181,7 @@ class world
         refused
     };
 
+    boost::asio::awaitable<void> run_coroutine(std::size_t pc);
     bool draw_item(int& item)
     {
         item = next_item_.fetch_add(1);
@@ -163,6 +200,15 @@ class world
     std::array<mutex, 2> mutexes_;
     std::array<std::atomic<int>, 2> inside_ = {};
     std::array<event, 2> events_;
+    mutex ticket_mutex_;
+    condition_variable told_;
+    std::atomic<int> tickets_ = 0;
+    semaphore permits_{2};
+    std::atomic<int> admitted_ = 0;
+    shared_mutex book_;
+    std::atomic<int> writers_ = 0;
+    std::atomic<int> readers_ = 0;
+    barrier meeting_{2};
     std::array<channel<int>, 3> channels_{channel<int>(0), channel<int>(1), channel<int>(7)};
     std::array<stream_end, 4> ends_; // two and two
     std::atomic<int> next_item_ = 0;
@@ -273,7 +319,9 @@ class machine
                 limited(how, main);
             break;
         case 14:
-            if (how < 16 && !main)
+            if (how >= 16)
+                return !world_.whole || further_step(how, main);
+            if (!main)
                 throw broken();
             break;
         case 15:
@@ -284,6 +332,111 @@ class machine
             break;
         }
         return true;
+    }
+
+    bool further_step(std::uint8_t how, bool main)
+    {
+        std::uint8_t const limited_how = main ? how | 16 : how;
+        switch (how % 12)
+        {
+        case 0:
+            world_.notify(how);
+            break;
+        case 1:
+            world_.wait_for_ticket(limited_how);
+            break;
+        case 2:
+            world_.acquire(limited_how);
+            break;
+        case 3:
+            world_.change(limited_how);
+            break;
+        case 4:
+            world_.look(limited_how);
+            break;
+        case 5:
+            world_.meet(limited_how);
+            break;
+        case 6:
+        case 7:
+        case 8:
+            for_so_long(how, main, [&] { together(how); });
+            break;
+        case 9:
+            // Which a cancellation does not end, but the child's own.
+            if (!main && !children_.empty())
+                try
+                {
+                    shield(children_[how % children_.size()]);
+                }
+                catch (broken const&)
+                {
+                }
+            break;
+        case 10:
+            if (auto t = world_.start_coroutine(pc_ + how))
+                children_.push_back(std::move(t));
+            break;
+        case 11:
+            if (auto t = world_.start_thread(how))
+                children_.push_back(std::move(t));
+            break;
+        }
+        return true;
+    }
+
+    /// Several tasks at once.
+    void together(std::uint8_t how)
+    {
+        try
+        {
+            if (how % 12 == 7)
+                gather(children_);
+            else if (how % 12 == 8)
+                wait(children_, some_time(how),
+                     how & 64 ? return_when::first_completed : return_when::all);
+            else
+            {
+                auto const child = [&w = world_, pc = pc_ + how, p = presence(world_)] {
+                    machine(w, pc).run(false);
+                };
+                int before = 0;
+                try
+                {
+                    with_task_group([&](task_group& g) {
+                        for (int i = 0; i != 2 && world_.admit(); ++i)
+                            world_.keep(g.spawn(child));
+                        before = 1;
+                        if (how & 64)
+                            throw broken();
+                        this_fiber::yield();
+                    });
+                }
+                catch (exception_group const& e)
+                {
+                    MUST_HOLD(before == 1 && !e.exceptions().empty());
+                }
+            }
+        }
+        catch (broken const&)
+        {
+        }
+    }
+
+    template <class F>
+    void for_so_long(std::uint8_t how, bool main, F f)
+    {
+        if (!main)
+            return f();
+        try
+        {
+            timeout(some_time(how), f);
+        }
+        catch (boost::system::system_error const& e)
+        {
+            if (e.code() != boost::asio::error::timed_out)
+                throw;
+        }
     }
 
     /// The next step, for so long.
@@ -313,20 +466,7 @@ class machine
 
     void talk(std::uint8_t how, bool main)
     {
-        if (!main)
-        {
-            world_.use_stream(how);
-            return;
-        }
-        try
-        {
-            timeout(some_time(how), [&] { world_.use_stream(how); });
-        }
-        catch (boost::system::system_error const& e)
-        {
-            if (e.code() != boost::asio::error::timed_out)
-                throw;
-        }
+        for_so_long(how, main, [&] { world_.use_stream(how); });
     }
 
     /// For ever only in fibers that somebody cancels in the end.
@@ -363,12 +503,185 @@ class machine
 
 task<> world::start(std::size_t pc)
 {
-    if (fibers_.fetch_add(1) >= most_fibers)
+    if (!admit())
         return {};
     auto t = spawn([this, pc, p = presence(*this)] { machine(*this, pc).run(false); });
-    std::lock_guard const lock(tasks_mutex_);
-    tasks_.push_back(t);
+    keep(t);
     return t;
+}
+
+task<> world::start_coroutine(std::size_t pc)
+{
+    if (!admit())
+        return {};
+    auto t = spawn([this, pc, p = presence(*this)] { return run_coroutine(pc); });
+    keep(t);
+    return t;
+}
+
+/// A plain thread that takes part, for a while.
+task<> world::start_thread(std::uint8_t how)
+{
+    if (!admit())
+        return {};
+    auto t = to_thread([this, how, p = presence(*this)] {
+        switch (how % 5)
+        {
+        case 0:
+            return send((how | 1) & ~2);
+        case 1:
+            return receive((how | 1) & ~2);
+        case 2:
+            return acquire(how | 16);
+        case 3:
+            return wait_for_ticket(how | 16);
+        default:
+            return meet(how | 16);
+        }
+    });
+    keep(t);
+    return t;
+}
+
+boost::asio::awaitable<void> world::run_coroutine(std::size_t pc)
+{
+    constexpr auto token = boost::asio::as_tuple(boost::asio::use_awaitable);
+    presence const here(*this);
+    boost::system::error_code ec;
+    for (std::size_t i = 0; i != 8; ++i)
+    {
+        std::uint8_t const how = at(pc + i);
+        channel<int>& c = channels_[(how >> 3) % channels_.size()];
+        if (how % 5 == 0)
+        {
+            auto const [e, item] = co_await c.async_receive_for(some_time(how), token);
+            if (!e)
+                got(item);
+            ec = e;
+        }
+        else if (int item = 0; how % 5 == 1 && draw_item(item))
+        {
+            auto& fate = fate_[static_cast<std::size_t>(item)];
+            fate = offered;
+            auto const [e] = co_await c.async_send_for(item, some_time(how), token);
+            fate = e ? refused : accepted;
+            ec = e;
+        }
+        else if (how % 5 == 2)
+        {
+            auto const [e] = co_await events_[how >> 7].async_wait_for(some_time(how), token);
+            ec = e;
+        }
+        else if (how % 5 == 3)
+        {
+            auto const [e] = co_await permits_.async_acquire_for(some_time(how), token);
+            if (!e)
+            {
+                MUST_HOLD(admitted_.fetch_add(1) < 2);
+                MUST_HOLD(admitted_.fetch_sub(1) > 0);
+                permits_.release();
+            }
+            ec = e;
+        }
+        else
+        {
+            auto const [e, place] = co_await meeting_.async_wait_for(some_time(how), token);
+            MUST_HOLD(e || place < 2);
+            ec = e;
+        }
+        if (ec == boost::asio::error::operation_aborted)
+            throw boost::system::system_error(ec);
+    }
+}
+
+void world::wait_for_ticket(std::uint8_t how)
+{
+    std::unique_lock lock(ticket_mutex_);
+    auto const there = [&] { return tickets_ > 0; };
+    bool got_one = true;
+    if (how & 16)
+        got_one = told_.wait_for(lock, some_time(how), there);
+    else
+        told_.wait(lock, there);
+    MUST_HOLD(lock.owns_lock());
+    if (got_one)
+        MUST_HOLD(tickets_.fetch_sub(1) > 0); // nobody else takes one meanwhile
+}
+
+void world::acquire(std::uint8_t how)
+{
+    if (!(how & 16))
+        permits_.acquire();
+    else if (!permits_.try_acquire_for(some_time(how)))
+        return;
+    struct permit
+    {
+        world& w;
+        explicit permit(world& from) : w(from)
+        {
+            MUST_HOLD(w.admitted_.fetch_add(1) < 2);
+        }
+        ~permit()
+        {
+            --w.admitted_;
+            w.permits_.release();
+        }
+    } const held(*this);
+    if ((how & 32) && try_get_running_loop())
+        this_fiber::yield();
+}
+
+void world::change(std::uint8_t how)
+{
+    if (!(how & 16))
+        book_.lock();
+    else if (!book_.try_lock_for(some_time(how)))
+        return;
+    std::unique_lock const lock(book_, std::adopt_lock);
+    MUST_HOLD(writers_.fetch_add(1) == 0 && readers_ == 0);
+    try
+    {
+        this_fiber::yield();
+    }
+    catch (...)
+    {
+        --writers_;
+        throw;
+    }
+    MUST_HOLD(readers_ == 0 && writers_.fetch_sub(1) == 1);
+}
+
+void world::look(std::uint8_t how)
+{
+    if (!(how & 16))
+        book_.lock_shared();
+    else if (!book_.try_lock_shared_for(some_time(how)))
+        return;
+    std::shared_lock const lock(book_, std::adopt_lock);
+    ++readers_;
+    MUST_HOLD(writers_ == 0);
+    try
+    {
+        this_fiber::yield();
+    }
+    catch (...)
+    {
+        --readers_;
+        throw;
+    }
+    MUST_HOLD(writers_ == 0);
+    --readers_;
+}
+
+void world::meet(std::uint8_t how)
+{
+    if (how & 16)
+    {
+        auto const place = meeting_.wait_for(some_time(how));
+        MUST_HOLD(!place || *place < 2);
+    }
+    else
+        MUST_HOLD(meeting_.wait() < 2);
 }
 
 void world::send(std::uint8_t how)
@@ -513,6 +826,14 @@ void world::check()
         MUST_HOLD(m.try_lock());
         m.unlock();
     }
+    MUST_HOLD(ticket_mutex_.try_lock());
+    ticket_mutex_.unlock();
+    MUST_HOLD(admitted_ == 0 && readers_ == 0 && writers_ == 0 && tickets_ >= 0);
+    MUST_HOLD(permits_.try_acquire() && permits_.try_acquire() && !permits_.try_acquire());
+    permits_.release(2);
+    MUST_HOLD(book_.try_lock());
+    book_.unlock();
+    MUST_HOLD(meeting_.n_waiting() == 0);
     for (auto& c : channels_)
     {
         c.close();
@@ -540,7 +861,7 @@ void run_program(std::uint8_t const* data, std::size_t size)
                                                "shared loops=2", "fiber loops=3"};
     if (size < 3)
         return;
-    world w(data + 1, size - 1);
+    world w(data + 1, size - 1, data[0] >= 128);
     {
         runner r({.policy = make_policy(policies[data[0] % std::size(policies)]),
                   .debug = false,
