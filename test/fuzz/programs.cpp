@@ -92,6 +92,25 @@ class turn_at
     bool mine_;
 };
 
+/// One more for a scope.
+class counted
+{
+  public:
+    explicit counted(std::atomic<int>& n) : n_(n)
+    {
+        ++n_;
+    }
+    counted(counted const&) = delete;
+    counted& operator=(counted const&) = delete;
+    ~counted()
+    {
+        --n_;
+    }
+
+  private:
+    std::atomic<int>& n_;
+};
+
 /// What all fibers of a program share.
 class world
 {
@@ -638,17 +657,10 @@ void world::change(std::uint8_t how)
     else if (!book_.try_lock_for(some_time(how)))
         return;
     std::unique_lock const lock(book_, std::adopt_lock);
-    MUST_HOLD(writers_.fetch_add(1) == 0 && readers_ == 0);
-    try
-    {
-        this_fiber::yield();
-    }
-    catch (...)
-    {
-        --writers_;
-        throw;
-    }
-    MUST_HOLD(readers_ == 0 && writers_.fetch_sub(1) == 1);
+    counted const writing(writers_);
+    MUST_HOLD(writers_ == 1 && readers_ == 0);
+    this_fiber::yield();
+    MUST_HOLD(writers_ == 1 && readers_ == 0);
 }
 
 void world::look(std::uint8_t how)
@@ -658,19 +670,10 @@ void world::look(std::uint8_t how)
     else if (!book_.try_lock_shared_for(some_time(how)))
         return;
     std::shared_lock const lock(book_, std::adopt_lock);
-    ++readers_;
+    counted const reading(readers_);
     MUST_HOLD(writers_ == 0);
-    try
-    {
-        this_fiber::yield();
-    }
-    catch (...)
-    {
-        --readers_;
-        throw;
-    }
+    this_fiber::yield();
     MUST_HOLD(writers_ == 0);
-    --readers_;
 }
 
 void world::meet(std::uint8_t how)
