@@ -154,17 +154,17 @@ bool no_memory = false;
 } // namespace
 
 // Fails where it is told to.
-void* operator new(std::size_t n)
+BOOST_NOINLINE void* operator new(std::size_t n)
 {
     if (void* const p = no_memory ? nullptr : std::malloc(n ? n : 1))
         return p;
     throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept
+BOOST_NOINLINE void operator delete(void* p) noexcept
 {
     std::free(p);
 }
-void operator delete(void* p, std::size_t) noexcept
+BOOST_NOINLINE void operator delete(void* p, std::size_t) noexcept
 {
     std::free(p);
 }

@@ -445,7 +445,7 @@ child const forks_under_ones_own("forks_under_ones_own", [](child_arguments cons
         set_event_loop_policy(policy);
     std::atomic<bool> over = false;
     std::thread asks([&] { // so that the lock is another thread's at many a fork
-        while (!over)
+        while (threads_in_children && !over) // else the allocator's is, which stays so
             (void)policy->loops();
     });
     int good = 0;
