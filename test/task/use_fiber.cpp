@@ -10,6 +10,7 @@
 #include "support/policies.hpp"
 #include "support/seeds.hpp"
 
+#include <polyloop/loop/backend.hpp>
 #include <polyloop/loop/tcp.hpp>
 #include <polyloop/task/spawn.hpp>
 #include <polyloop/task/this_fiber.hpp>
@@ -515,7 +516,9 @@ BOOST_AUTO_TEST_CASE(what_arrived_before_the_deadline_is_told)
         error_code ec;
         BOOST_TEST(asio::async_read(s.a, asio::buffer(c), use_fiber(2ms)[ec]) == 3u);
         BOOST_TEST(ec == asio::error::timed_out);
-        // Completed before it was looked at.
+        // Completed before it was looked at; not where Asio looks at the system first.
+        if (current_backend() == backend::select)
+            return;
         asio::write(s.b, asio::buffer("de", 2));
         BOOST_TEST(s.a.async_read_some(asio::buffer(c), use_fiber(0s)) == 2u);
         BOOST_TEST(s.b.async_write_some(asio::buffer("f", 1), use_fiber(-1h)) == 1u);
