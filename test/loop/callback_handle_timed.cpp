@@ -95,8 +95,12 @@ BOOST_AUTO_TEST_CASE(many_timers_that_are_due_at_once_leave_room_for_others_and_
             asio::post(loop.io_context(), other);
         };
         loop.call_soon([&] {
-            auto const start = loop.time();
-            auto const when = [start](int i) { return start + 1ms + i * 1ns; };
+            // All within one tick of the queue, since the first of the next one may fire before the
+            // others are looked at.
+            constexpr std::chrono::nanoseconds tick(1 << 20);
+            std::chrono::nanoseconds const now = loop.time().time_since_epoch();
+            std::chrono::steady_clock::time_point const start(now - now % tick + 2 * tick);
+            auto const when = [start](int i) { return start + i * 1ns; };
             for (int i = 0; i != count; ++i)
                 if (i != count / 2)
                     loop.call_at(when(i), [&fire, i] { fire(i); });
