@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 set -euo pipefail
 
-usage="Usage: test/run.sh [--all] [--row NAME]... [--jobs N] [--help]
+usage="Usage: test/run.sh [--all] [--row NAME]... [--backend NAME]... [--jobs N] [--help]
 
 Installs what is missing (Debian 12), builds, and runs the tests of a debug build.
 

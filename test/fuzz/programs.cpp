@@ -30,7 +30,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <exception>
 #include <optional>
 #include <shared_mutex>
 #include <stdexcept>

@@ -9,6 +9,7 @@
 
 #include "support/child.hpp"
 #include "support/error.hpp"
+#include "support/loops.hpp"
 
 #include <polyloop/loop/event_loop.hpp>
 
@@ -87,11 +88,8 @@ BOOST_AUTO_TEST_CASE(what_is_available_makes_loops_and_the_kernel_is_asked_for_i
     {
         event_loop loop;
         bool ran = false;
-        loop.call_soon([&] {
-            ran = true;
-            loop.stop();
-        });
-        loop.run_forever();
+        loop.call_soon([&] { ran = true; });
+        test::run_ready(loop);
         BOOST_TEST(ran);
         loop.close();
     }
